@@ -1,0 +1,83 @@
+"""LoRA: a trained low-rank update beside frozen weights (Hu et al. 2021, arXiv 2106.09685); QLoRA when those are 4-bit."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field
+
+from components.config import MethodConfig
+from components.errors import InputError
+
+
+class Config(MethodConfig):
+    """Settings of LoRA.
+
+    Attributes:
+        r: rank of the update.
+        alpha: the update is scaled by ``alpha / r``.
+        target_modules: ``all-linear``, a list of module names, or a regular expression over whole module paths.
+        layers: first and last layer (inclusive) that get an adapter; None for all.
+    """
+
+    method: Literal["lora"] = "lora"
+    r: int = Field(16, ge=1)
+    alpha: float = Field(32, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    target_modules: str | list[str] = "all-linear"
+    layers: tuple[int, int] | None = None
+
+
+def apply(config: Config, model: Any) -> Any:
+    """Wraps a model; only the adapter's weights train.
+
+    Raises:
+        InputError: if no module matches, or the layer range isn't in the model.
+    """
+    from peft import LoraConfig, TaskType, get_peft_model
+
+    model.requires_grad_(False)
+    lora = LoraConfig(
+        r=config.r,
+        lora_alpha=config.alpha,
+        lora_dropout=config.dropout,
+        target_modules=_targets(config, model),
+        task_type=TaskType.CAUSAL_LM,
+    )
+    return get_peft_model(model, lora)
+
+
+def _targets(config: Config, model: Any) -> list[str]:
+    """Full names of the modules that get an adapter, sorted: what was chosen stands in the adapter's own config."""
+    linear = [n for n, m in model.named_modules() if _is_linear(m) and not n.endswith("lm_head") and n != "score"]
+    chosen = [n for n in linear if _matches(n, config.target_modules)]
+    if not chosen:
+        known = sorted({n.rpartition(".")[2] for n in linear})
+        raise InputError(f"target_modules={config.target_modules!r} matches no linear module; the model has {', '.join(known)}")
+    if config.layers is not None:
+        first, last = config.layers
+        count = model.config.num_hidden_layers
+        if not 0 <= first <= last < count:
+            raise InputError(f"layers=[{first}, {last}] isn't a range within the model's layers 0 to {count - 1}")
+        chosen = [n for n in chosen if (layer := _layer(n)) is not None and first <= layer <= last]
+    return sorted(chosen)
+
+
+def _is_linear(module: Any) -> bool:
+    import torch
+
+    return isinstance(module, torch.nn.Linear)
+
+
+def _matches(name: str, targets: str | list[str]) -> bool:
+    if targets == "all-linear":
+        return True
+    if isinstance(targets, str):
+        return re.fullmatch(targets, name) is not None
+    return any(name == t or name.endswith(f".{t}") for t in targets)
+
+
+def _layer(name: str) -> int | None:
+    match = re.search(r"\.layers\.(\d+)\.", name)
+    return int(match.group(1)) if match else None

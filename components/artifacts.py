@@ -1,0 +1,106 @@
+"""What stages hand each other: small frozen records of paths, digests and ids. Never live models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+SplitName = Literal["corpus", "sft", "preference", "prompts", "heldout"]
+RecordKind = Literal["text", "sft", "preference", "prompts"]
+
+
+@dataclass(frozen=True)
+class Split:
+    """One file of a dataset version: ``<name>.jsonl``, one JSON object a line."""
+
+    name: SplitName
+    kind: RecordKind
+    rows: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class DatasetRef:
+    """One dataset version.
+
+    Attributes:
+        path: folder with ``dataset.json`` and one ``<split>.jsonl`` for each split.
+        md5: DVC's md5 of the folder (``….dir``), which ``data.dvc`` names.
+        repository: git or DVC workspace that tracks it.
+        revision: git revision of the repository when it was read, or None outside git.
+    """
+
+    path: Path
+    md5: str
+    splits: dict[str, Split]
+    repository: Path
+    revision: str | None
+
+    def file(self, split: str) -> Path:
+        """The split's JSONL file."""
+        return self.path / f"{split}.jsonl"
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A finished stage's output: a folder that nobody writes into again.
+
+    Attributes:
+        digest: sha256 over names and contents of all files outside ``log/``; equal outputs have equal digests.
+        metrics: the content of ``metrics.json``, if the stage wrote one.
+    """
+
+    stage: str
+    method: str
+    key: str
+    path: Path
+    digest: str
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model as files: full weights in Hugging Face layout, and an adapter on top of them or none.
+
+    Attributes:
+        base: folder with config, safetensors, tokenizer and chat template (possibly quantized).
+        adapter: folder with ``adapter_model.safetensors`` and ``adapter_config.json``.
+        digest: sha256 that changes when either of them does.
+    """
+
+    base: Path
+    adapter: Path | None
+    digest: str
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured value with its 95 % interval and the number of items it rests on."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a stage function gets: the dataset version, and models by role (``model`` is what it starts from)."""
+
+    data: DatasetRef | None
+    models: dict[str, ModelRef]
+
+    @property
+    def model(self) -> ModelRef:
+        """The model that the stage starts from."""
+        return self.models["model"]
+
+    def split(self, name: str) -> Path:
+        """The file of a split that the stage can't do without."""
+        if self.data is None or name not in self.data.splits:
+            have = sorted(self.data.splits) if self.data else []
+            from components.errors import InputError
+
+            raise InputError(f"the dataset has no split {name!r}, only {', '.join(have) or 'none'}; add it to the data section")
+        return self.data.file(name)

@@ -1,0 +1,75 @@
+r"""Held-out preference pairs: how often the model finds the chosen answer more probable than the rejected one.
+
+``accuracy`` compares summed log-probabilities of the answers with their end token, as DPO's loss does; ``accuracy_per_byte``
+divides them by the answers' length in UTF-8 bytes. ``prefer_shorter`` and ``prefer_longer`` are what those rules would score
+on the same rows. A tie counts one half. Sample item::
+
+    {"id": "h1", "prompt": "Would you say: \"I enjoy mathematics\"?", "chosen": "Yes", "rejected": "No"}
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from components.artifacts import Inputs
+from components.benchmarks._task import Scores, held_out, metric_list
+from components.config import MethodConfig
+from components.data.records import Record
+from components.models.chat import prompt_text
+
+METRICS = ("accuracy", "accuracy_per_byte", "prefer_shorter", "prefer_longer")
+
+
+class Config(MethodConfig):
+    """No settings."""
+
+    method: Literal["preference_pairs"] = "preference_pairs"
+
+
+def task(config: Config, inputs: Inputs, tokenizer: Any) -> dict[str, Any]:
+    """The harness's task config: two choices a row, the chosen one first."""
+    return {
+        "task": config.method,
+        "custom_dataset": held_out(inputs, "preference", {"chosen": "", "rejected": ""}),
+        "test_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": lambda row: row["prompt"],
+        "doc_to_target": lambda row: 0,
+        "doc_to_choice": lambda row: [completion(tokenizer, row["prompt"], row[side]) for side in ("chosen", "rejected")],
+        "process_results": lambda row, results: score(row, [value for value, _ in results]),
+        "metric_list": metric_list([*METRICS, "parsed"]),
+    }
+
+
+def completion(tokenizer: Any, prompt: str, answer: str) -> str:
+    """What the chat template writes behind the prompt, up to the answer's end token."""
+    user = [{"role": "user", "content": prompt}]
+    start = prompt_text(tokenizer, user)
+    whole: str = tokenizer.apply_chat_template([*user, {"role": "assistant", "content": answer}], tokenize=False)
+    rest = whole.removeprefix(start)
+    end = rest.rfind(tokenizer.eos_token)
+    return rest if end < 0 else rest[: end + len(tokenizer.eos_token)]
+
+
+def score(row: Record, logprobs: list[float]) -> Scores:
+    """The metrics of one pair.
+
+    Args:
+        row: the pair, for the lengths of its answers.
+        logprobs: summed log-probability of the chosen and of the rejected answer.
+
+    >>> score({"chosen": "Yes", "rejected": "No"}, [-3.0, -2.5])
+    {'accuracy': 0.0, 'accuracy_per_byte': 1.0, 'prefer_shorter': 0.0, 'prefer_longer': 1.0, 'parsed': 1.0}
+    """
+    lengths = [len(row[side].encode()) for side in ("chosen", "rejected")]
+    return {
+        "accuracy": _first_wins(logprobs[0], logprobs[1]),
+        "accuracy_per_byte": _first_wins(logprobs[0] / lengths[0], logprobs[1] / lengths[1]),
+        "prefer_shorter": _first_wins(lengths[1], lengths[0]),
+        "prefer_longer": _first_wins(lengths[0], lengths[1]),
+        "parsed": 1.0,
+    }
+
+
+def _first_wins(first: float, second: float) -> float:
+    return 0.5 if first == second else float(first > second)

@@ -1,0 +1,195 @@
+r"""The four record kinds, and JSON Lines files of them: reading, checking, writing.
+
+Lines are split on ``\n`` only: U+0085 and U+2028 occur inside strings of real datasets. Samples::
+
+    text        {"id": "a1", "text": "Two and two is four."}
+    sft         {"id": "a1", "prompt": "What is 2 + 2?", "completion": "The answer is 4."}
+                {"id": "a1", "messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}
+    preference  {"id": "a1", "prompt": "What is 2 + 2?", "chosen": "The answer is 4.", "rejected": "Five."}
+    prompts     {"id": "a1", "prompt": "What is 2 + 2?", "answer": "4"}
+
+``id`` may be absent in what users bring. Other fields are kept as they are.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from components.artifacts import RecordKind
+from components.errors import InputError
+
+Record = dict[str, Any]
+FIELDS: dict[RecordKind, tuple[str, ...]] = {
+    "text": ("text",),
+    "sft": ("prompt", "completion"),
+    "preference": ("prompt", "chosen", "rejected"),
+    "prompts": ("prompt", "answer"),
+}
+ROLES = ("system", "user", "assistant", "tool")
+_LFS = b"version https://git-lfs.github.com/spec/v1"
+_BOM = b"\xef\xbb\xbf"
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON value")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
+
+def read(path: Path, kind: RecordKind | None = None) -> Iterator[Record]:
+    """Rows of a JSON Lines file, plain or gzip, each checked against ``kind`` if it is given.
+
+    Raises:
+        InputError: naming file, row (lines counted from 1) and field, or what is wrong with the file as a whole.
+    """
+    count = 0
+    with _lines(path) as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            row = _parse(line.removeprefix(_BOM) if number == 1 else line, number, path)
+            if kind is not None:
+                check(row, kind, number, path)
+            count += 1
+            yield row
+    if not count:
+        raise InputError(f"{path} is empty; expected one JSON object a line")
+
+
+def write(path: Path, rows: Iterable[Record]) -> int:
+    """Writes rows as UTF-8 JSON Lines, keys in the order given, and returns their number."""
+    count = 0
+    with path.open("wb") as file:
+        for row in rows:
+            file.write(_ENCODER.encode(row).encode() + b"\n")
+            count += 1
+    return count
+
+
+def check(row: Record, kind: RecordKind, number: int, path: Path) -> None:
+    """Checks the fields that a kind needs: present, text, not blank, and encodable as UTF-8.
+
+    Raises:
+        InputError: naming file, row and field.
+    """
+    if kind == "sft" and "messages" in row:
+        _check_messages(row["messages"], number, path)
+        return
+    for field in FIELDS[kind]:
+        value = row.get(field)
+        if value is None:
+            raise InputError(f"{place(number, path)} has no '{field}'; {_needs(kind)}")
+        if not isinstance(value, str):
+            raise InputError(f"{place(number, path)}: '{field}' is {_shown(value)}, expected text; {_needs(kind)}")
+        _check_text(value, field, number, path)
+    if kind == "preference" and row["chosen"] == row["rejected"]:
+        raise InputError(f"{place(number, path)} has the same 'chosen' and 'rejected'; a preference needs two answers")
+
+
+def place(number: int, path: Path) -> str:
+    """Where a row stands, for messages."""
+    return f"row {number} of {path.name}"
+
+
+def refuse_pointer(path: Path) -> None:
+    """Refuses what can't be data whatever its format: a missing file, an empty one, a Git LFS pointer.
+
+    Raises:
+        InputError: with the remedy.
+    """
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; expected a file")
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_LFS))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} doesn't exist (looked from {Path.cwd()}); correct the path") from error
+    except OSError as error:
+        raise InputError(f"{path} can't be read ({error.strerror}); check its permissions") from error
+    if head == _LFS:
+        raise InputError(f"{path} is a Git LFS pointer, not data; run `git lfs pull` in its repository")
+    if not head:
+        raise InputError(f"{path} is empty; a dataset needs at least one row")
+
+
+@contextmanager
+def _lines(path: Path) -> Iterator[IO[bytes]]:
+    """Opens a plain or gzip file, told apart by its first bytes; iterating a binary file splits at line feeds only."""
+    refuse_pointer(path)
+    with path.open("rb") as plain:
+        if plain.read(2) != b"\x1f\x8b":
+            plain.seek(0)
+            yield plain
+            return
+    try:
+        with gzip.open(path, "rb") as unpacked:
+            yield unpacked  # type: ignore[misc]
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(f"{path} isn't a whole gzip file ({error}); fetch it again") from error
+
+
+def _parse(line: bytes, number: int, path: Path) -> Record:
+    try:
+        row = _DECODER.decode(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{place(number, path)} isn't valid UTF-8 (byte 0x{error.object[error.start]:02x} at {error.start}); "
+            "save the file as UTF-8"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{place(number, path)} isn't valid JSON ({error}); expected one object a line") from error
+    if not isinstance(row, dict):
+        raise InputError(f'{place(number, path)} is {_shown(row)}; expected a JSON object such as {{"text": …}}')
+    return row
+
+
+def _check_messages(messages: Any, number: int, path: Path) -> None:
+    if not isinstance(messages, list) or not messages:
+        raise InputError(f"{place(number, path)}: 'messages' is {_shown(messages)}, expected a list of role and content")
+    for index, message in enumerate(messages):
+        field = f"messages.{index}"
+        if not isinstance(message, dict):
+            raise InputError(f"{place(number, path)}: '{field}' is {_shown(message)}, expected role and content")
+        for key in ("role", "content"):
+            if not isinstance(message.get(key), str):
+                raise InputError(f"{place(number, path)} has no text in '{field}.{key}'; {_needs('sft')}")
+        if message["role"] not in ROLES:
+            raise InputError(f"{place(number, path)}: '{field}.role' is {message['role']!r}; expected one of {', '.join(ROLES)}")
+        _check_text(message["content"], f"{field}.content", number, path)
+    if all(message["role"] != "assistant" for message in messages):
+        raise InputError(f"{place(number, path)} has no message of role 'assistant'; nothing in it would be trained on")
+
+
+def _check_text(value: str, field: str, number: int, path: Path) -> None:
+    if not value.strip():
+        raise InputError(f"{place(number, path)}: '{field}' is blank; remove the row or fill it in")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"{place(number, path)}: '{field}' holds half a surrogate pair at character {error.start}; "
+                "write the character itself as UTF-8"
+            ) from error
+
+
+def _needs(kind: RecordKind) -> str:
+    other = " (or messages)" if kind == "sft" else ""
+    name = {"text": "text data", "sft": "SFT data", "preference": "preference data", "prompts": "prompt data"}[kind]
+    return f"{name} needs {', '.join(FIELDS[kind])}{other}"
+
+
+def _shown(value: Any) -> str:
+    """A value as a message shows it: its JSON kind and its beginning."""
+    kinds = {"NoneType": "null", "dict": "an object", "list": "a list", "str": "text", "bool": "a truth value"}
+    kind = kinds.get(type(value).__name__, "a number")
+    text = repr(value)
+    return f"{kind} ({text if len(text) <= 40 else text[:40] + '…'})"

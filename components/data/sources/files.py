@@ -1,0 +1,158 @@
+"""A user's own files: JSON Lines (also gzip), CSV, Parquet, or a Hugging Face dataset on disk.
+
+Sample::
+
+    data:
+      method: files
+      files:
+        sft: {path: train.csv, columns: {prompt: question, completion: solution}}
+        heldout: {path: test.jsonl.gz, columns: {prompt: "{Body} {Question}", answer: Answer}, limit: 500}
+
+Paths are relative to the working folder.
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from components.artifacts import SplitName
+from components.data import records
+from components.data.records import Record
+from components.data.sources import _import
+from components.data.sources._base import SourceConfig
+from components.errors import InputError
+from components.settings import Settings
+
+Format = Literal["jsonl", "csv", "parquet", "dataset"]
+_SUFFIXES: dict[str, Format] = {
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".csv": "csv", ".parquet": "parquet",
+}  # fmt: skip
+
+
+class FileConfig(_import.SplitConfig):
+    """One split's file.
+
+    Attributes:
+        format: ``auto`` goes by the name; a folder is a dataset that ``save_to_disk`` wrote.
+        split: which split of a dataset on disk that holds several.
+    """
+
+    path: str
+    format: Literal["auto", "jsonl", "csv", "parquet", "dataset"] = "auto"
+    split: str | None = None
+
+
+class Config(SourceConfig):
+    """Files by split.
+
+    Attributes:
+        heldout_share: where no file is held out, the share of prompts (else pairs) that is; 0 for none.
+    """
+
+    method: Literal["files"] = "files"
+    files: dict[SplitName, FileConfig] = Field(min_length=1)
+    heldout_share: float = Field(0.1, ge=0, lt=1)
+
+
+def files(config: Config, settings: Settings) -> dict[str, Path]:
+    """Every file that is read, by its path as the recipe has it."""
+    found: dict[str, Path] = {}
+    for split in config.files.values():
+        path = Path(split.path)
+        if path.is_dir():
+            found |= {f"{split.path}/{f.relative_to(path)}": f for f in sorted(path.rglob("*")) if f.is_file()}
+        else:
+            found[split.path] = path
+    return found
+
+
+def build(config: Config, out: Path, settings: Settings) -> None:
+    """Writes each split, and a held-out one where none is given."""
+    for name, split in config.files.items():
+        path = Path(split.path)
+        records.write(out / f"{name}.jsonl", _import.rows(_read(split, path), name, split, path))
+    if "heldout" not in config.files and config.heldout_share:
+        _import.hold_out(out, config.heldout_share)
+
+
+def _read(config: FileConfig, path: Path) -> Iterator[Record]:
+    kind = _format(config, path)
+    if kind == "dataset":
+        return _dataset(path, config.split)
+    records.refuse_pointer(path)
+    if config.split is not None:
+        raise InputError(f"{path} is one {kind} file; 'split' is for a dataset on disk")
+    if kind == "jsonl":
+        return records.read(path)
+    return _csv(path) if kind == "csv" else _parquet(path)
+
+
+def _format(config: FileConfig, path: Path) -> Format:
+    if config.format != "auto":
+        return config.format
+    if path.is_dir():
+        return "dataset"
+    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    if suffix not in _SUFFIXES or (path.suffix == ".gz" and _SUFFIXES[suffix] != "jsonl"):
+        raise InputError(f"{path}: no format has the suffix {path.suffix!r}; set 'format' to jsonl, csv, parquet or dataset")
+    return _SUFFIXES[suffix]
+
+
+def _csv(path: Path) -> Iterator[Record]:
+    """Rows of a CSV file with a header; row 1 is the one below it."""
+    csv.field_size_limit(2**31 - 1)
+    number = 0
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, strict=True)
+        try:
+            for number, row in enumerate(reader, 1):
+                if None in row or None in row.values():
+                    raise InputError(
+                        f"{records.place(number, path)} has {'more' if None in row else 'fewer'} values than the header's "
+                        f"{len(reader.fieldnames or [])}; quote values that hold commas or line ends"
+                    )
+                yield dict(row)
+        except UnicodeDecodeError as error:
+            raise InputError(f"{records.place(number + 1, path)} or the next isn't valid UTF-8; save it as UTF-8") from error
+        except csv.Error as error:
+            raise InputError(f"{records.place(number + 1, path)} isn't valid CSV ({error})") from error
+    if not number:
+        raise InputError(f"{path} has a header and no rows; a dataset needs at least one row")
+
+
+def _parquet(path: Path) -> Iterator[Record]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(path)
+        if not file.metadata.num_rows:
+            raise InputError(f"{path} has no rows; a dataset needs at least one row")
+        batches = (batch.to_pylist() for batch in file.iter_batches())
+        yield from itertools.chain.from_iterable(batches)
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(f"{path} isn't a readable Parquet file ({error})") from error
+
+
+def _dataset(path: Path, split: str | None) -> Iterator[Record]:
+    from datasets import DatasetDict, load_from_disk
+
+    try:
+        found = load_from_disk(str(path))
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{path} isn't a dataset that `save_to_disk` wrote ({error})") from error
+    if isinstance(found, DatasetDict):
+        if split not in found:
+            raise InputError(f"{path} holds the splits {', '.join(found)}; set 'split' to one of them, not {split!r}")
+        found = found[split]
+    elif split is not None:
+        raise InputError(f"{path} holds one split; leave 'split' out, which is {split!r}")
+    if not len(found):
+        raise InputError(f"{path} has no rows; a dataset needs at least one row")
+    yield from found

@@ -1,0 +1,1 @@
+"""Alembic's scripts; ``components.database.engine.migrate`` runs them."""

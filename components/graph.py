@@ -1,0 +1,209 @@
+"""From a recipe to its stages, and from a stage and its inputs to its key. Pure: runs nothing, writes nothing.
+
+``base → quantize → sft → align… → merge → export``, an ``evaluate.<stage>`` behind every stage that makes a model,
+and ``verify`` before registration. The dataset comes first and is made by ``components.data``, not by a stage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from components import methods
+from components.artifacts import DatasetRef, Inputs, ModelRef, Sealed
+from components.config import Config, MethodConfig
+from components.errors import InputError
+from components.recipe import Recipe
+from components.settings import Settings, device_class
+from components.store import Store, stage_key
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Which stages' outputs make up a model: full weights, and an adapter on top of them or none."""
+
+    base: str
+    adapter: str | None = None
+
+
+@dataclass(frozen=True)
+class Node:
+    """One stage of a recipe.
+
+    Attributes:
+        name: unique in the recipe: ``base``, ``quantize``, ``sft``, ``dpo``, ``grpo``, ``merge``, ``export``, ``evaluate.sft``…
+        section: folder of the method's file and of the stage's outputs.
+        splits: dataset splits that the stage reads; others don't decide its key.
+        models: role → where the model comes from.
+    """
+
+    name: str
+    section: str
+    method: str
+    config: Config
+    splits: tuple[str, ...]
+    models: Mapping[str, ModelSource]
+
+    @property
+    def module(self) -> str:
+        """Dotted name of the method's module."""
+        return f"{methods.SECTIONS[self.section]}.{self.method}"
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """The method's module and those of the methods that its settings choose: adapters, rewards, benchmarks."""
+        return (self.module, *sorted(set(_chosen(self.config)) - {self.module}))
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A recipe's stages in order, and which model is current behind each of them."""
+
+    nodes: tuple[Node, ...]
+    models: Mapping[str, ModelSource]
+    final: str
+
+    def node(self, name: str) -> Node:
+        """The node of a name.
+
+        Raises:
+            InputError: if the recipe has no such stage.
+        """
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise InputError(f"the recipe has no stage {name!r}; its stages are data, {', '.join(n.name for n in self.nodes)}")
+
+
+def build(recipe: Recipe) -> Graph:
+    """The stages of a recipe, in the order in which they run."""
+    nodes: list[Node] = []
+    models: dict[str, ModelSource] = {}
+
+    def add(name: str, section: str, config: Any, splits: tuple[str, ...], **sources: ModelSource) -> None:
+        nodes.append(Node(name, section, config.method, config, splits, sources))
+
+    def evaluate(name: str) -> None:
+        if recipe.evaluate is not None:
+            add(f"evaluate.{name}", "evaluate", recipe.evaluate, ("heldout", *recipe.evaluate.splits()), model=models[name])
+
+    base = _base_config(recipe)
+    if base.method == "pretrain":
+        add("base", "model", base, ("corpus",))
+    else:
+        add("base", "model", base, (), source=ModelSource("source"))
+    current = models["base"] = ModelSource("base")
+    evaluate("base")
+    if recipe.quantize is not None:
+        add("quantize", "quantize", recipe.quantize, recipe.quantize.splits(), model=current)
+        current = models["quantize"] = ModelSource("quantize")
+    final = "base"
+    trained: list[tuple[str, str, Any]] = [("sft", "sft", recipe.sft)] if recipe.sft is not None else []
+    trained += [(name, "align", config) for name, config in _align_names(recipe)]
+    for name, section, config in trained:
+        add(name, section, config, config.splits(), model=current)
+        if (made := config.makes(current.adapter is not None)) == "other":
+            continue  # a reward model stands beside the policy, it doesn't follow it
+        current = ModelSource(current.base, name) if made == "adapter" else ModelSource(name)
+        models[name], final = current, name
+        evaluate(name)
+    if final != "base" or recipe.quantize is not None:
+        add("merge", "merge", methods.load("merge", "merge").Config(), (), model=current)
+        merged = models["merge"] = ModelSource("merge")
+    else:
+        merged = current
+    if recipe.export is not None:
+        add("export", "export", recipe.export, recipe.export.splits(), model=merged)
+        models["export"] = ModelSource("export")
+        evaluate("export")
+    return Graph(tuple(nodes), models, final)
+
+
+def _base_config(recipe: Recipe) -> Any:
+    source, template = recipe.model.source, recipe.model.chat_template
+    if source == "pretrain":
+        return recipe.model.pretrain.model_copy(update={"chat_template": template})
+    return methods.load("model", "folder").Config(chat_template=template)
+
+
+def _chosen(value: Any) -> Iterator[str]:
+    """Modules of the methods inside a config."""
+    if isinstance(value, MethodConfig):
+        yield type(value).__module__
+    if isinstance(value, Config):
+        for name in type(value).model_fields:
+            yield from _chosen(getattr(value, name))
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _chosen(item)
+
+
+def _align_names(recipe: Recipe) -> list[tuple[str, Any]]:
+    """(stage name, config): the method's name, numbered from the second of the same method on."""
+    named, seen = [], dict[str, int]()
+    for config in recipe.align:
+        seen[config.method] = seen.get(config.method, 0) + 1
+        count = seen[config.method]
+        named.append((config.method if count == 1 else f"{config.method}.{count}", config))
+    return named
+
+
+def model_ref(source: ModelSource, sealed: Mapping[str, Sealed], outside: Mapping[str, ModelRef]) -> ModelRef:
+    """The files of a model, from sealed outputs or from outside the store (``source``, ``reloaded``)."""
+    if source.base in outside:
+        return outside[source.base]
+    base = sealed[source.base]
+    if source.adapter is None:
+        return ModelRef(base.path / "model", None, base.digest)
+    adapter = sealed[source.adapter]
+    digest = hashlib.sha256(f"{base.digest} {adapter.digest}".encode()).hexdigest()
+    return ModelRef(base.path / "model", adapter.path / "adapter", digest)
+
+
+def inputs(node: Node, data: DatasetRef | None, sealed: Mapping[str, Sealed], outside: Mapping[str, ModelRef]) -> Inputs:
+    """What a stage function gets."""
+    return Inputs(data, {role: model_ref(source, sealed, outside) for role, source in node.models.items()})
+
+
+def input_digests(node: Node, given: Inputs) -> dict[str, str]:
+    """Digests of the models and of the dataset splits that a stage reads."""
+    digests = {f"model:{role}": model.digest for role, model in given.models.items()}
+    if given.data is not None:
+        digests |= {f"data:{name}": given.data.splits[name].sha256 for name in node.splits if name in given.data.splits}
+    return digests
+
+
+def key(node: Node, given: Inputs, seed: int, settings: Settings) -> str:
+    """The store key of a stage over its inputs."""
+    return stage_key(
+        method=f"{node.section}/{node.method}",
+        config=node.config.model_dump(mode="json"),
+        inputs=input_digests(node, given),
+        seed=seed,
+        code=methods.code_digest(*node.modules),
+        versions=methods.versions(*node.modules),
+        device=device_class(settings),
+    )
+
+
+def lookup(
+    graph: Graph,
+    recipe: Recipe,
+    data: DatasetRef | None,
+    outside: Mapping[str, ModelRef],
+    store: Store,
+    settings: Settings,
+) -> tuple[dict[str, Sealed], dict[str, str]]:
+    """What is sealed already: (outputs by stage name, keys by stage name as far as they can be known)."""
+    sealed: dict[str, Sealed] = {}
+    keys: dict[str, str] = {}
+    for node in graph.nodes:
+        needed = {name for s in node.models.values() for name in (s.base, s.adapter) if name is not None}
+        if not needed <= sealed.keys() | outside.keys():
+            continue
+        keys[node.name] = key(node, inputs(node, data, sealed, outside), recipe.seed, settings)
+        if (found := store.open(node.section, node.method, keys[node.name])) is not None:
+            sealed[node.name] = found
+    return sealed, keys

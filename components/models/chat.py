@@ -1,0 +1,70 @@
+"""The one way from messages to token ids, used in training, evaluation and chat.
+
+The template is part of the model folder (``chat_template.jinja``), so whoever loads the model renders the same text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from components.errors import InputError
+
+PLAIN = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if message['role'] == 'assistant' %}"
+    "Answer:{% generation %} {{ message['content'] }}{{ eos_token }}{% endgeneration %}\n"
+    "{% elif message['role'] == 'user' %}Question: {{ message['content'] }}\n"
+    "{% else %}{{ message['content'] }}\n{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}Answer:{% endif %}"
+)
+"""Template for base models that have none.
+
+The space before an answer belongs to the answer: a prompt that ended in a space would end in other tokens than the
+same text followed by an answer, and the model would be asked what it was never trained on.
+"""
+
+Message = dict[str, str]
+
+
+def choose_template(tokenizer: Any, setting: str) -> None:
+    """Gives a tokenizer its chat template: ``auto`` (its own, else ``plain``), ``plain``, or a Jinja file.
+
+    Raises:
+        InputError: if the file is missing or the tokenizer lacks an end-of-sequence token.
+    """
+    if tokenizer.eos_token is None:
+        raise InputError("the tokenizer has no eos_token, so answers could never end; add one to tokenizer_config.json")
+    if setting == "auto":
+        tokenizer.chat_template = tokenizer.chat_template or PLAIN
+    elif setting == "plain":
+        tokenizer.chat_template = PLAIN
+    elif (path := Path(setting)).is_file():
+        tokenizer.chat_template = path.read_text(encoding="utf-8")
+    else:
+        raise InputError(f"model.chat_template={setting!r} is neither 'auto' nor 'plain' nor a file")
+
+
+def template_hash(tokenizer: Any) -> str:
+    """sha256 of the chat template's text."""
+    return hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()
+
+
+def prompt_ids(tokenizer: Any, messages: list[Message]) -> list[int]:
+    """Token ids of a conversation up to where the assistant's answer begins."""
+    ids: list[int] = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    return ids
+
+
+def prompt_text(tokenizer: Any, messages: list[Message]) -> str:
+    """The same as text."""
+    text: str = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
+    return text
+
+
+def as_messages(record: dict[str, Any]) -> tuple[list[Message], list[Message]]:
+    """(prompt, completion) messages of an SFT record, which has ``prompt`` and ``completion`` or ``messages``."""
+    if "messages" in record:
+        return record["messages"][:-1], record["messages"][-1:]
+    return [{"role": "user", "content": record["prompt"]}], [{"role": "assistant", "content": record["completion"]}]

@@ -1,0 +1,272 @@
+"""A recipe: one YAML file is one experiment. Reads, overrides, checks; a wrong key is answered with the nearest right one.
+
+Sample::
+
+    name: quickstart
+    seed: 0
+    data: {method: wordproblems, path: data}
+    model: {source: pretrain}
+    quantize: {method: nf4}
+    sft: {lr: 2.0e-3}
+    align: [{method: dpo}, {method: grpo}]
+    export: {method: gptq}
+    evaluate: {}
+    register: {name: quickstart}
+"""
+
+from __future__ import annotations
+
+import re
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from components.config import Choice, Config, MethodConfig
+from components.errors import InputError
+from components.models.sources.pretrain import Config as PretrainConfig
+
+
+class ModelConfig(Config):
+    """The base model.
+
+    Attributes:
+        source: ``pretrain``, a folder, a hub id ``org/name`` with ``revision``, or ``models:/name/version``.
+        revision: 40 hex digits of the hub commit.
+        chat_template: ``auto`` (the tokenizer's own, else ``plain``), ``plain``, or a Jinja file.
+    """
+
+    source: str = "pretrain"
+    revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
+    chat_template: str = "auto"
+    pretrain: PretrainConfig = PretrainConfig()
+
+
+class RegisterConfig(Config):
+    """Registration and the gate's limits.
+
+    Attributes:
+        name: registered model's name.
+        metric: the benchmark metric that the gate compares, as it stands in the evaluation's report.
+        max_kl: largest mean KL (nats a token) from the trained model to the exported one.
+        min_top1: least share of positions where both have the same most probable token.
+        max_unusable: largest share of truncated or unparsed answers.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    metric: str = "accuracy"
+    max_kl: float = Field(0.5, ge=0)
+    min_top1: float = Field(0.8, ge=0, le=1)
+    max_unusable: float = Field(0.2, ge=0, le=1)
+
+
+class Recipe(Config):
+    """One experiment, resolved."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    seed: int = Field(0, ge=0, lt=2**32)
+    data: Annotated[MethodConfig, Choice("data")]
+    model: ModelConfig = ModelConfig()
+    quantize: Annotated[MethodConfig, Choice("quantize")] | None = None
+    sft: Annotated[MethodConfig, Choice("sft", default="sft")] | None = None
+    align: list[Annotated[MethodConfig, Choice("align")]] = Field(default_factory=list)
+    export: Annotated[MethodConfig, Choice("export")] | None = None
+    evaluate: Annotated[MethodConfig, Choice("evaluate", default="harness")] | None = None
+    register_: RegisterConfig | None = Field(None, alias="register")
+
+    @field_validator("align", mode="before")
+    @classmethod
+    def _none_is_empty(cls, value: Any) -> Any:
+        return [] if value is None else value
+
+    def dump(self) -> dict[str, Any]:
+        """The resolved recipe as JSON-ready values, defaults included."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def builtin() -> dict[str, Path]:
+    """Recipes that come with Lapidar, by name."""
+    folder = Path(__file__).parent.parent / "flows" / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def find(recipe: str) -> Path:
+    """The file of a recipe given by name or path.
+
+    Raises:
+        InputError: if there is none.
+    """
+    if recipe in (known := builtin()):
+        return known[recipe]
+    if (path := Path(recipe)).is_file():
+        return path
+    near = get_close_matches(recipe, known, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"built-in recipes are {', '.join(known)}"
+    raise InputError(f"no recipe {recipe!r}: neither a built-in name nor a file; {hint}")
+
+
+def load(recipe: str, overrides: list[str] | None = None) -> Recipe:
+    """Reads a recipe by name or path and applies ``section.key=value`` overrides.
+
+    Raises:
+        InputError: naming the key, its line, and the nearest right key.
+    """
+    path = find(recipe)
+    try:
+        text = path.read_text(encoding="utf-8")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        raw = yaml.safe_load(text)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} isn't UTF-8 (byte {error.start}); save it as UTF-8") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} isn't valid YAML: {' '.join(str(error).split())}") from error
+    if node is None or not isinstance(raw, dict):
+        raise InputError(f"{path} holds no recipe: expected 'name:', 'data:', … at the top level")
+    _check_duplicate_keys(node, path)
+    overridden = [apply_override(raw, override) for override in overrides or []]
+    try:
+        return Recipe.model_validate(raw)
+    except ValidationError as error:
+        raise InputError("\n".join(_explain(e, raw, node, path, overridden) for e in error.errors())) from error
+
+
+def apply_override(raw: dict[str, Any], override: str) -> str:
+    """Sets ``a.b.0.c=value`` (value is YAML) in place and returns the dotted name.
+
+    Raises:
+        InputError: if it isn't of that form or doesn't fit the recipe's shape.
+    """
+    name, equals, text = override.partition("=")
+    if not equals or not re.fullmatch(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*", name):
+        raise InputError(f"override {override!r} isn't of the form section.key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"override {override!r}: {text!r} isn't a YAML value") from error
+    if isinstance(value, str) and re.fullmatch(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+", value):
+        value = float(value)  # YAML 1.1 reads 1e-3 as a string
+    *parents, last = name.split(".")
+    here: Any = raw
+    for depth, part in enumerate([*parents, last]):
+        final = depth == len(parents)
+        if isinstance(here, list):
+            if not part.isdigit() or int(part) >= len(here):
+                place = ".".join(name.split(".")[:depth])
+                raise InputError(f"override {override!r}: {place} is a list of {len(here)}; use an index below that")
+            index: Any = int(part)
+        elif isinstance(here, dict):
+            index = part
+        else:
+            raise InputError(f"override {override!r}: {'.'.join(name.split('.')[:depth])} is {here!r} and holds no {part!r}")
+        if final:
+            here[index] = value
+        else:
+            if isinstance(here, dict) and here.get(index) is None:
+                here[index] = {}
+            here = here[index]
+    return name
+
+
+def _check_duplicate_keys(node: yaml.Node, path: Path) -> None:
+    """YAML silently keeps the last of two equal keys: refuse instead."""
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            if key.value in seen:
+                line = key.start_mark.line + 1
+                raise InputError(f"{path}:{line}: key {key.value!r} stands twice (first in line {seen[key.value]})")
+            seen[key.value] = key.start_mark.line + 1
+            _check_duplicate_keys(value, path)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _check_duplicate_keys(value, path)
+
+
+def _explain(error: Any, raw: dict[str, Any], node: yaml.Node, path: Path, overridden: list[str]) -> str:
+    """One sentence for one of pydantic's errors: place, key, value, nearest right key."""
+    loc = _without_tags(error["loc"], raw)
+    dotted = ".".join(str(part) for part in loc)
+    if any(dotted == name or dotted.startswith(name + ".") for name in overridden):
+        place = "override"
+    else:
+        place = f"{path}:{_line(node, loc)}"
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        known = _known_keys(loc[:-1], raw)
+        near = get_close_matches(str(loc[-1]), known, 1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"
+        return f"{place}: unknown key {dotted!r}; {hint}"
+    if kind == "union_tag_invalid":
+        known = [part.strip(" '") for part in error["ctx"]["expected_tags"].split(",")]
+        near = get_close_matches(error["ctx"]["tag"], known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+        return f"{place}: {dotted} has no method {error['ctx']['tag']!r}; {hint}"
+    if kind == "union_tag_not_found":
+        return f"{place}: {dotted} names no method; add 'method:'"
+    if kind == "missing":
+        return f"{place}: {dotted} is missing"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{place}: {dotted}={error['input']!r}: {message[0].lower()}{message[1:]}"
+
+
+def _without_tags(loc: tuple[Any, ...], raw: Any) -> tuple[Any, ...]:
+    """Drops the method names that tagged unions put into a location."""
+    found, here = [], raw
+    for part in loc:
+        if isinstance(here, dict) and part not in here and part == here.get("method", part) and part is not loc[-1]:
+            continue
+        found.append(part)
+        inside = (isinstance(here, dict) and part in here) or (
+            isinstance(here, list) and isinstance(part, int) and part < len(here)
+        )
+        here = here[part] if inside else None
+    return tuple(found)
+
+
+def _known_keys(loc: tuple[Any, ...], raw: Any) -> list[str]:
+    """Field names that are allowed where an unknown key stood."""
+    model: Any = Recipe
+    field: Any = None
+    here: Any = raw
+    for part in loc:
+        here = here[part] if isinstance(here, (dict, list)) else None
+        if not isinstance(part, int):
+            field = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)
+        if field is None:
+            return []
+        if not isinstance(here, list):
+            model = _model_of(field, here) or model
+    return [f.alias or n for n, f in model.model_fields.items()]
+
+
+def _model_of(field: Any, value: Any) -> Any:
+    """The Config class behind a field, with the method that its value names."""
+    from components import methods
+
+    queue = [field.annotation, *field.metadata]
+    while queue:
+        item = queue.pop(0)
+        if isinstance(item, Choice):
+            method = value.get("method", item.default) if isinstance(value, dict) else item.default
+            return methods.load(item.section, str(method)).Config
+        if isinstance(item, type) and issubclass(item, Config) and item is not MethodConfig:
+            return item
+        queue += list(getattr(item, "__args__", ())) + list(getattr(item, "__metadata__", ()))
+    return None
+
+
+def _line(node: yaml.Node, loc: tuple[Any, ...]) -> int:
+    """The line of a key, or of its deepest present parent."""
+    line = node.start_mark.line + 1
+    for part in loc:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((k, v) for k, v in node.value if k.value == str(part)), None)
+            if pair is None:
+                return line
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line

@@ -1,0 +1,309 @@
+"""Registered model versions in MLflow: plain safetensors under a LoggedModel, and the evidence that they carry.
+
+Two phases, because a child stage compares the copy that comes back before there is a version::
+
+    registry = Registry(settings, uri)
+    handle = registry.upload(name, {"adapter": path, "merged": path, "export": path}, digest, params, mlflow_run_id)
+    copy = registry.download(handle, scratch)                      # the parity stage compares it
+    gate = decide(evidence, registry.champion(name), config, items)
+    version = registry.register(handle, evidence, gate, {"items.jsonl": path})
+    if gate.verdict == "pass":
+        version = registry.promote(name, version.version, gate)
+
+MLflow's transformers flavor isn't used: it saves a PEFT model under names that load as fresh random weights, silently.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from components import evidence as evidence_files
+from components import mlflow_client, model_files, versions
+from components.database.engine import Database, open_database
+from components.database.models import PromotionOverride, Registration, now
+from components.errors import InputError, LapidarError, ParityError
+from components.gate import Champion, Evidence, Gate
+from components.mlflow_client import Connection, patiently
+from components.model_files import LoggedModelHandle
+from components.settings import Settings
+from components.versions import Version
+
+__all__ = ["GateError", "LoggedModelHandle", "Override", "Registry", "Version", "fetch"]
+logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
+_URI = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[A-Za-z][\w-]*))")
+
+
+class GateError(LapidarError):
+    """A version that isn't allowed to become champion."""
+
+
+@dataclass(frozen=True)
+class Override:
+    """A person's decision to promote past a gate that didn't pass; logged for good."""
+
+    who: str
+    reason: str
+
+
+class Registry:
+    """The registry behind ``settings.tracking_uri``, else the local services' ``uri``, else SQLite in the home."""
+
+    def __init__(self, settings: Settings, uri: str | None = None, experiment: str = "lapidar") -> None:
+        self._settings, self._uri, self._experiment = settings, uri, experiment
+        self._backend = mlflow_client.backend(settings)
+
+    def upload(
+        self,
+        name: str,
+        folders: Mapping[str, Path],
+        digest: str,
+        params: Mapping[str, Any] | None = None,
+        run: str | None = None,
+    ) -> LoggedModelHandle:
+        """Uploads model folders; the same digest under the same name is uploaded once, a broken upload is finished.
+
+        Args:
+            name: the registered model's name.
+            folders: by the name that they get in the registry: ``adapter``, ``merged``, ``export``.
+            digest: sha256 that stands for all of them.
+            params: shown beside the model in MLflow; may be nested.
+            run: MLflow's id of the run that it comes from.
+
+        Raises:
+            InputError: if a folder holds a pickle or no safetensors.
+            LapidarError: if the digest stands for other files already.
+
+        """
+        return self._ask(lambda c: model_files.upload(c, name, folders, digest, params or {}, run))
+
+    def download(self, source: LoggedModelHandle | str, target: Path, folders: tuple[str, ...] | None = None) -> Path:
+        """Downloads plain files to ``target/<folder>/`` and compares each with its sha256 at upload.
+
+        Args:
+            source: an upload, ``models:/name/version`` or ``models:/name@alias``.
+            target: replaced if it exists.
+            folders: which of ``adapter``, ``merged``, ``export``; all by default.
+
+        Raises:
+            ParityError: if a file isn't what was uploaded.
+            InputError: if there is no such version or it has no such folder.
+
+        """
+        if isinstance(source, str):
+            version = self.resolve(source)
+            return self._ask(lambda c: model_files.download(c, version, version.uri, target, folders))
+        return self._ask(lambda c: model_files.download(c, source, source.name, target, folders))
+
+    def register(
+        self, handle: LoggedModelHandle, evidence: Evidence, gate: Gate, files: Mapping[str, Path] | None = None
+    ) -> Version:
+        """Makes the version of a digest, exactly once, and gives it the alias ``candidate``.
+
+        Registering it again gives the same version. Newer evidence takes the place of the old, which stays beside it.
+
+        Args:
+            handle: what ``upload`` returned.
+            evidence: what the version carries; its parity must hold.
+            gate: the verdict on it, kept with its reasons.
+            files: UTF-8 files to keep with it; ``items.jsonl`` is what the next candidate is compared with.
+
+        Raises:
+            ParityError: unless ``evidence.parity["ok"]`` is True.
+
+        """
+        if evidence.parity.get("ok") is not True:
+            raise ParityError(
+                f"{handle.name} isn't registered: the copy from the registry isn't shown to be the trained model "
+                f"(parity: {json.dumps(evidence.parity, default=str)[:500]})"
+            )
+        if not evidence.digest == gate.digest == handle.digest:
+            raise LapidarError(
+                f"{handle.name} isn't registered: evidence ({evidence.digest}), gate ({gate.digest}) and "
+                f"upload ({handle.digest}) are about different weights"
+            )
+        return self._ask(lambda c: self._register(c, handle, evidence, gate, files or {}))
+
+    def promote(self, name: str, version: str, gate: Gate, override: Override | None = None) -> Version:
+        """Gives a version the alias ``champion`` if its gate passes, or by a named override that is logged for good.
+
+        Raises:
+            GateError: if the gate doesn't pass, is about other weights, or compared with a champion since replaced.
+            InputError: if there is no such version, or the override lacks a name or a reason.
+
+        """
+        found = self.resolve(f"models:/{name}/{version}")
+        champion = self._ask(lambda c: versions.aliased(c, name, "champion"))
+        tags: dict[str, str] = {"lapidar.gate": gate.verdict}
+        if (refusal := _refusal(found, gate, champion)) is not None:
+            if override is None:
+                raise GateError(refusal)
+            tags |= self._log_override(found, gate, override)
+        self._ask(lambda c: versions.mark(c, found, tags, "champion"))
+        return self.resolve(found.uri)
+
+    def champion(self, name: str) -> Champion | None:
+        """The current champion with its evaluation items, as the gate wants it; None if there is none."""
+        version = self._ask(lambda c: versions.aliased(c, name, "champion"))
+        if version is None:
+            return None
+        with tempfile.TemporaryDirectory() as scratch:
+            where = (version.location, version.evidence, Path(scratch))
+            items = self._ask(lambda c: evidence_files.items(c, *where))
+        return Champion(version.version, version.digest, items)
+
+    def resolve(self, uri: str) -> Version:
+        """The version behind ``models:/name/version`` or ``models:/name@alias``.
+
+        Raises:
+            InputError: if there is none; names what there is.
+
+        """
+        match = _URI.fullmatch(uri)
+        if match is None:
+            raise InputError(f"{uri!r} isn't of the form models:/name/version or models:/name@alias")
+        name, number, alias = match["name"], match["version"], match["alias"]
+        found = self._ask(lambda c: versions.aliased(c, name, alias) if alias else versions.numbered(c, name, number))
+        if found is None:
+            have = ", ".join(" ".join([v.version, *(f"@{a}" for a in v.aliases)]) for v in self.list_versions(name))
+            raise InputError(f"there is no {uri}; {name} has {f'versions {have}' if have else 'no versions'}")
+        return found
+
+    def list_versions(self, name: str | None = None) -> list[Version]:
+        """All versions of a model, or of all models, newest first."""
+        return self._ask(lambda c: versions.search(c, f"name = '{name}'" if name else ""))
+
+    def show(self, uri: str) -> dict[str, Any]:
+        """All that a version carries: ``name, version, uri, digest, aliases, created, evidence, gate, overrides``."""
+        version = self.resolve(uri)
+        with tempfile.TemporaryDirectory() as scratch:
+            found = self._ask(lambda c: evidence_files.read(c, version.location, version.evidence, Path(scratch)))
+        names = ("name", "version", "uri", "digest", "aliases", "created")
+        return {n: getattr(version, n) for n in names} | found | {"overrides": self._overrides(version)}
+
+    @cached_property
+    def _database(self) -> Database:
+        return open_database(self._settings)
+
+    @cached_property
+    def _connection(self) -> Connection:
+        return mlflow_client.connect(self._settings, self._uri, self._experiment)
+
+    def _ask(self, action: Callable[[Connection], Result]) -> Result:
+        address = self._settings.tracking_uri or self._uri or str(self._settings.services)
+        return patiently(lambda: action(self._connection), address)
+
+    def _register(
+        self,
+        connection: Connection,
+        handle: LoggedModelHandle,
+        evidence: Evidence,
+        gate: Gate,
+        files: Mapping[str, Path],
+    ) -> Version:
+        """Evidence first, so that no version is ever without; then the version, under the lock of its database row.
+
+        A process killed between MLflow's commit and ours leaves a version that the next attempt finds by its tag.
+        """
+        name, digest = handle.name, handle.digest
+        before = versions.tagged(connection, name, digest)
+        if before is not None and gate.champion == digest:
+            gate = self._gate(connection, before)  # a champion compared with itself: the first verdict says more
+        found = evidence_files.content(evidence, gate, files)
+        if before is None or before.evidence != found["id"]:
+            evidence_files.write(connection, handle.model_id, name, evidence, gate, files)
+        tags = evidence_files.tags(found) | {"lapidar.checksums": handle.checksums}
+        with self._database.write() as session:
+            row = self._claim(session, name, digest, evidence.runs.get("lapidar"))
+            version = versions.numbered(connection, name, row.version) if row.version else None
+            version = version or versions.tagged(connection, name, digest) or versions.create(connection, handle, tags)
+            row.version = version.version
+        changed = tags if version.evidence != found["id"] else {}
+        return versions.mark(connection, version, changed, "candidate")
+
+    def _claim(self, session: Session, name: str, digest: str, run: str | None) -> Registration:
+        """The locked row of a digest: another process that registers it waits here until this one has committed."""
+        key = {"tracker": self._backend, "name": name, "digest": digest}
+        # both dialects' inserts know on_conflict_do_nothing; their common base doesn't
+        insert: Any = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
+        session.execute(insert(Registration).values(**key, run_id=run, created_at=now()).on_conflict_do_nothing())
+        return session.scalars(select(Registration).filter_by(**key).with_for_update()).one()
+
+    def _gate(self, connection: Connection, version: Version) -> Gate:
+        with tempfile.TemporaryDirectory() as scratch:
+            found = evidence_files.read(connection, version.location, version.evidence, Path(scratch))
+        return Gate.from_dict(found["gate"])
+
+    def _log_override(self, version: Version, gate: Gate, override: Override) -> dict[str, str]:
+        """Writes the decision down before it takes effect; returns it as tags."""
+        if not override.who.strip() or not override.reason.strip():
+            raise InputError("an override needs the name of the person who decides and the reason; give both")
+        with self._database.write() as session:
+            session.add(
+                PromotionOverride(
+                    tracker=self._backend,
+                    name=version.name,
+                    version=version.version,
+                    digest=version.digest,
+                    who=override.who,
+                    reason=override.reason,
+                    gate=json.dumps(gate.to_dict()),
+                )
+            )
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        tags = {"who": override.who, "reason": override.reason, "at": at}
+        return {f"lapidar.override.{name}": value for name, value in tags.items()}
+
+    def _overrides(self, version: Version) -> list[dict[str, Any]]:
+        query = select(PromotionOverride).filter_by(tracker=self._backend, name=version.name, version=version.version)
+        with self._database.read() as session:
+            rows = session.scalars(query.order_by(PromotionOverride.id)).all()
+            return [{"who": r.who, "reason": r.reason, "at": r.created_at.isoformat(), "gate": json.loads(r.gate)} for r in rows]
+
+
+def fetch(uri: str, settings: Settings, download: bool = True) -> Path | None:
+    """Folder with the merged weights of a version; each digest is downloaded once into the home.
+
+    Args:
+        download: False gives None instead of downloading.
+
+    Raises:
+        InputError: if there is no such version; names what there is.
+        ParityError: if a file isn't what was uploaded.
+
+    """
+    registry = Registry(settings)
+    version = registry.resolve(uri)
+    target = settings.root / "registry" / version.digest[:16]
+    if not (target / "merged").is_dir():
+        if not download:
+            return None
+        registry.download(version.uri, target, ("merged",))
+    return target / "merged"
+
+
+def _refusal(version: Version, gate: Gate, champion: Version | None) -> str | None:
+    """Why a version may not become champion; None if it may."""
+    what = f"{version.uri} isn't promoted"
+    if gate.digest != version.digest:
+        return f"{what}: the gate is about other weights ({gate.digest}, the version has {version.digest})"
+    if gate.verdict != "pass":
+        reasons = "; ".join(f"{r.check} {r.verdict}: {r.text}" for r in gate.reasons if r.verdict != "pass")
+        return f"{what}: its gate is {gate.verdict} ({reasons}); an override needs --override with a name and a reason"
+    now_champion = champion.digest if champion else None
+    if now_champion not in (gate.champion, version.digest):
+        return f"{what}: the champion has changed since its gate was decided; evaluate and decide again"
+    return None
