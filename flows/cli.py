@@ -1,0 +1,176 @@
+"""The command line ``lapidar``. Imports what a command needs when it runs, so that ``--help`` answers at once.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or wrong input, 3 done but the gate did not pass.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sys
+from typing import Annotated
+
+import typer
+from typer._click.exceptions import ClickException  # typer brings a click of its own and doesn't export its errors
+
+from components.errors import InputError, LapidarError
+from flows import output
+from flows.cli_data import data
+
+app = typer.Typer(
+    name="lapidar",
+    help="Fine-tune and align open language models into registered versions that prove themselves.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+models = typer.Typer(name="models", help="List, show and promote registered versions.", no_args_is_help=True)
+app.add_typer(data)
+app.add_typer(models)
+
+Recipe = Annotated[str, typer.Argument(help="Recipe by name (quickstart) or path.")]
+Overrides = Annotated[list[str] | None, typer.Argument(help="Settings of this run, e.g. sft.lr=1e-3", metavar="[KEY=VALUE]...")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.")]
+
+
+@app.command()
+def run(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="Run this stage and what follows from it again, even if cached.")
+    ] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Stop after this stage.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run a recipe from data to a registered version. What is there already isn't made again."""
+    from flows import cli_run
+
+    raise typer.Exit(cli_run.run(recipe, overrides or [], start, until))
+
+
+@app.command()
+def plan(recipe: Recipe, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Say what a run would do: settings, data, stages with reasons, cost, rows as the model sees them. Runs nothing."""
+    from flows import cli_plan
+
+    cli_plan.plan(recipe, overrides or [], as_json)
+
+
+@models.command(name="list")
+def list_models(name: Annotated[str | None, typer.Argument(help="Registered model's name.")] = None, as_json: Json = False) -> None:
+    """List registered versions, newest first."""
+    from flows import cli_models
+
+    cli_models.list_versions(name, as_json)
+
+
+@models.command()
+def show(
+    uri: Annotated[str, typer.Argument(metavar="VERSION", help="models:/name/version or models:/name@alias")], as_json: Json = False
+) -> None:
+    """Show a version with its evidence and the gate's verdict."""
+    from flows import cli_models
+
+    cli_models.show(uri, as_json)
+
+
+@models.command()
+def promote(
+    uri: Annotated[str, typer.Argument(metavar="VERSION", help="models:/name/version")],
+    override: Annotated[bool, typer.Option("--override", help="Promote although the gate did not pass; logged for good.")] = False,
+    who: Annotated[str, typer.Option("--who", help="Who overrides the gate.")] = "",
+    reason: Annotated[str, typer.Option("--reason", help="Why the gate is overridden.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Make a version the champion: if its gate passed, or by a named override."""
+    from flows import cli_models
+
+    raise typer.Exit(cli_models.promote(uri, override, who, reason, as_json))
+
+
+@app.command()
+def deploy(
+    recipe: Annotated[str | None, typer.Argument(help="Recipe by name or path; without one, lists what is scheduled.")] = None,
+    overrides: Overrides = None,
+    cron: Annotated[str | None, typer.Option("--cron", help='Schedule, e.g. "0 3 * * *" (UTC).')] = None,
+    every: Annotated[str | None, typer.Option("--every", help="Interval, e.g. 90s, 15m, 6h, 1d.")] = None,
+    on_new_data: Annotated[bool, typer.Option("--on-new-data", help="Run when the dataset version has changed.")] = False,
+    pause: Annotated[bool, typer.Option("--pause", help="Stop the schedule; give a schedule again to go on.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the deployment.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Schedule a recipe as a Prefect deployment; needs `lapidar up`."""
+    from flows import cli_deploy
+
+    cli_deploy.deploy(recipe, overrides or [], cron, every, on_new_data, pause, remove, as_json)
+
+
+@app.command()
+def up(as_json: Json = False) -> None:
+    """Start the local services: Prefect server and worker, MLflow server. Finds them if they run already."""
+    from flows import cli_services
+
+    cli_services.up(as_json)
+
+
+@app.command()
+def down(as_json: Json = False) -> None:
+    """Stop the local services."""
+    from flows import cli_services
+
+    cli_services.down(as_json)
+
+
+def main() -> None:
+    """Entry point: runs the command and turns errors into messages and exit codes."""
+    as_json = "--json" in sys.argv[1:]
+    if as_json:
+        output.only_json()
+    sys.exit(_run(as_json))
+
+
+def _run(as_json: bool) -> int:
+    try:
+        code = app(standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except ClickException as error:
+        error.show(sys.stderr)
+        if as_json:
+            output.error("UsageError", error.format_message())
+        return 2
+    except InputError as error:
+        _fail(as_json, "InputError", str(error))
+        return 2
+    except LapidarError as error:
+        _fail(as_json, type(error).__name__, str(error))
+        return 1
+    except (KeyboardInterrupt, typer.Abort):
+        _fail(as_json, "Interrupted", "interrupted; finished stages are kept, run again to go on")
+        return 1
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            place = f" ({error.filename})" if error.filename else ""
+            _fail(as_json, "InputError", f"the disk is full{place}; make room and run again, finished stages are kept")
+            return 2
+        return _unexpected(as_json, error)
+    except Exception as error:
+        return _unexpected(as_json, error)
+
+
+def _unexpected(as_json: bool, error: Exception) -> int:
+    logging.getLogger(__name__).error("unexpected error", exc_info=error)
+    _fail(as_json, type(error).__name__, f"{type(error).__name__}: {error}")
+    return 1
+
+
+def _fail(as_json: bool, kind: str, message: str) -> None:
+    print(f"lapidar: {message}", file=sys.stderr)
+    if as_json:
+        output.error(kind, message)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""``lapidar run``: starts what the flow needs while it imports, runs the flow, prints the summary."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from components import graph, launch
+from components import recipe as recipes
+from components.data import versions
+from components.models.resolve import NotFetched, resolve
+from components.recipe import Recipe
+from components.settings import Settings
+from components.store import Store
+from flows import output, progress, server, services, stages
+from flows.lock import home_lock
+
+DONE, GATE_NOT_PASSED = 0, 3
+
+
+def run(recipe: str, overrides: list[str], start: str | None, until: str | None) -> int:
+    """Runs a recipe and prints its summary; returns the exit code."""
+    settings, loaded = Settings(), recipes.load(recipe, overrides)
+    selection = stages.select(graph.build(loaded), start, until)
+    with home_lock(settings), _prefect(settings) as wait, _listening():
+        if _must_run(loaded, selection, settings):
+            threading.Thread(target=launch.warm_up, daemon=True).start()
+        from flows.pipeline import pipeline
+
+        server.quiet_console()
+        import mlflow  # noqa: F401  (takes 3 s, while the server starts; the tracker needs it)
+
+        wait()
+        report = pipeline(loaded, start, until)
+    from flows import summary
+
+    summary.show(report, settings, output.people())
+    if output.is_json():
+        output.document(report)
+    return GATE_NOT_PASSED if report["registers"] and report["gate"]["verdict"] != "pass" else DONE
+
+
+@contextmanager
+def _prefect(settings: Settings) -> Iterator[Callable[[], None]]:
+    """A Prefect server: the one of the local services, else one for this run only. Gives a function that waits for it."""
+    if (address := services.address(settings, "prefect")) is not None:
+        server.use(settings, f"{address}/api")
+        yield lambda: None
+        return
+    temporary = server.TemporaryServer(settings)
+    server.use(settings, temporary.api)
+    try:
+        yield temporary.wait
+    finally:
+        if "prefect" in sys.modules:
+            server.drain()
+        temporary.stop()
+
+
+@contextmanager
+def _listening() -> Iterator[None]:
+    """Shows progress: a live table on a terminal, else lines."""
+    stream = output.people()
+    shown = progress.Live(stream) if stream.isatty() else progress.Plain(stream)
+    progress.listen(shown)
+    try:
+        yield
+    finally:
+        shown.close()
+
+
+def _must_run(recipe: Recipe, selection: stages.Selection, settings: Settings) -> bool:
+    """Whether a stage will run, as far as can be said before the run: then the imports of its process begin now.
+
+    Raises:
+        InputError: if the data or the base model is wrong, before anything is made.
+    """
+    data = versions.find(recipe.data, settings, Path.cwd())
+    try:
+        source = resolve(recipe.model, settings, fetch=False)
+    except NotFetched:
+        return False  # the run fetches it first
+    if data is None:
+        return True
+    store = Store(settings.stages, settings.store)
+    sealed, _ = graph.lookup(graph.build(recipe), recipe, data, {"source": source} if source else {}, store, settings)
+    return any(node.name not in sealed or node.name in selection.forced for node in selection.nodes)

@@ -1,0 +1,102 @@
+"""A run as one JSON document: what ``--json`` prints and ``runs/<id>/report.json`` keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.comparison import compare
+from components.errors import LapidarError
+
+if TYPE_CHECKING:
+    from flows.run import Run
+
+_SHARES = ("truncated", "unparsed")
+
+
+def build(run: Run) -> dict[str, Any]:
+    """The document of a run that has ended; a run that failed has what it got to, and ``error``."""
+    scores = evaluations(run)
+    content: dict[str, Any] = {
+        "run": run.id,
+        "recipe": run.recipe.name,
+        "seed": run.recipe.seed,
+        "data": {"md5": run.data.md5, "path": str(run.data.path), "revision": run.data.revision} if run.data else None,
+        "stages": [asdict(step) for step in run.steps],
+        "metrics": {name: flat(metrics) for name, metrics in scores.items()},
+        "differences": differences(run),
+        "figures": {name: sealed.metrics for name, sealed in run.sealed.items() if sealed.stage not in ("evaluate", "verify")},
+        "version": run.registration.version if run.registration else None,
+        "registers": run.registers,
+        "gate": run.registration.gate if run.registration else _no_gate(run),
+        "seconds": run.seconds,
+        "peak_rss_mb": run.peak_rss_mb,
+        "prefect_run": run.prefect_id,
+    }
+    if run.error is not None:
+        content["error"] = {"type": type(run.error).__name__, "message": str(run.error)}
+    return content
+
+
+def evaluations(run: Run) -> dict[str, dict[str, Any]]:
+    """``{stage: {benchmark: {metric: {value, low, high, n}}}}`` in the order of the stages."""
+    found = {name: sealed.metrics for name, sealed in run.sealed.items() if sealed.stage == "evaluate"}
+    return {name.removeprefix("evaluate."): metrics for name, metrics in found.items()}
+
+
+def flat(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Metrics of one evaluation by one name each: ``metric``, or ``benchmark.metric`` if there are several benchmarks."""
+    if len(metrics) == 1:
+        return dict(next(iter(metrics.values())))
+    return {f"{benchmark}.{name}": value for benchmark, found in metrics.items() for name, value in found.items()}
+
+
+def differences(run: Run) -> list[dict[str, Any]]:
+    """From each evaluated stage to every later one: paired difference of every metric, with its 95 % interval."""
+    scores, found = evaluations(run), []
+    for before, after in combinations(scores, 2):
+        metrics: dict[str, dict[str, Any]] = {}
+        for benchmark, values in scores[after].items():
+            metrics[benchmark] = {}
+            for metric in values:
+                if "@" not in metric and metric not in _SHARES:
+                    estimate = _compare(
+                        run.sealed[f"evaluate.{after}"].path, run.sealed[f"evaluate.{before}"].path, benchmark, metric
+                    )
+                    metrics[benchmark] |= {metric: estimate} if estimate else {}
+        found.append({"from": before, "to": after, "metrics": flat(metrics)})
+    return found
+
+
+def _compare(after: Path, before: Path, benchmark: str, metric: str) -> dict[str, Any] | None:
+    """None for a figure that isn't a mean over items, e.g. a pair accuracy's baseline."""
+    try:
+        return asdict(compare(after, before, benchmark, metric))
+    except LapidarError:
+        return None
+
+
+def table(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of a table over a stage's ``metrics.json``: estimates with their intervals, plain numbers as they are."""
+    rows: list[dict[str, Any]] = []
+    for name, value in metrics.items():
+        if isinstance(value, Mapping) and "value" in value:
+            rows.append({"metric": name, **{part: value.get(part) for part in ("value", "low", "high", "n")}})
+        elif isinstance(value, Mapping):
+            rows += [{**row, "metric": f"{name}.{row['metric']}"} for row in table(value)]
+        elif isinstance(value, (int, float, str)):
+            rows.append({"metric": name, "value": value})
+    return rows
+
+
+def _no_gate(run: Run) -> dict[str, Any]:
+    if run.recipe.register_ is None:
+        text = "the recipe has no 'register' section, so nothing was registered"
+    elif run.error is not None:
+        text = "the run failed before registration"
+    else:
+        text = "the run stopped before registration, as --until asked"
+    return {"verdict": "unknown", "reasons": [{"check": "registration", "verdict": "unknown", "text": text}]}
