@@ -1,0 +1,54 @@
+"""Normalised text: what counts as the same, and what counts as a leak."""
+
+from __future__ import annotations
+
+import doctest
+
+import pytest
+
+from components.data import separate
+from components.data.separate import HeldOut, identity, normalised, row_id
+
+PROBLEM = "Tom has 23 apples and buys 14 more. How many apples does Tom have now?"
+
+
+def test_doctests() -> None:
+    assert doctest.testmod(separate).failed == 0
+
+
+def test_normalised_is_stable_and_folds_case_width_and_space() -> None:
+    assert normalised("ＴＯＭ\u00a0has\t2\n") == normalised("tom has 2")
+    assert normalised("STRASSE") == normalised("straße")
+    assert normalised(normalised("ﬁne Ⅷ ẞ")) == normalised("ﬁne Ⅷ ẞ")
+
+
+@pytest.mark.parametrize(
+    ("row", "kind", "leaks"),
+    [
+        ({"prompt": PROBLEM, "completion": "37"}, "sft", True),
+        ({"prompt": PROBLEM.upper().replace(" ", "  "), "completion": "37"}, "sft", True),
+        ({"prompt": f"Solve:{PROBLEM}", "completion": "37"}, "sft", True),
+        ({"text": f"Question: {PROBLEM}\nAnswer: 37"}, "text", True),
+        ({"messages": [{"role": "user", "content": PROBLEM}, {"role": "assistant", "content": "37"}]}, "sft", True),
+        ({"prompt": "a", "chosen": PROBLEM, "rejected": "b"}, "preference", True),
+        ({"prompt": PROBLEM, "answer": "37"}, "prompts", True),
+        ({"prompt": PROBLEM.replace("14", "15"), "completion": "38"}, "sft", False),
+        ({"text": PROBLEM[:-20]}, "text", False),
+        ({"text": "Hi, how are you? Hi."}, "text", False),
+        ({"text": "HI"}, "text", True),
+        ({"text": "3 - 4"}, "text", False),
+    ],
+)
+def test_leaks(row: dict[str, object], kind: separate.RecordKind, leaks: bool) -> None:
+    held = HeldOut.of([PROBLEM, "Hi", "3 + 4"])
+    assert held.leaks_into(row, kind) is leaks
+
+
+def test_identity_is_the_prompt_alone_for_prompts_and_everything_else_for_pairs() -> None:
+    assert identity({"prompt": "A b", "answer": "1"}, "prompts") == identity({"prompt": "a  B", "answer": "2"}, "prompts")
+    assert identity({"prompt": "a", "completion": "1"}, "sft") != identity({"prompt": "a", "completion": "2"}, "sft")
+
+
+def test_id_follows_from_what_is_asked() -> None:
+    assert row_id({"prompt": "a", "answer": "1"}, "prompts") == row_id({"prompt": "A", "answer": "2"}, "prompts")
+    assert row_id({"text": "a"}, "text") != row_id({"text": "b"}, "text")

@@ -1,0 +1,276 @@
+"""Sources that read files: real stories and traits, importers, the hub."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.data import prepare, records
+from components.data.sources import files, hub, stories, traits
+from components.errors import InputError
+from components.settings import Settings
+from components.text import ends_sentence, holds_word, sentence_count
+
+REAL = Settings()
+
+
+def split(folder: Path, name: str) -> list[dict[str, Any]]:
+    return list(records.read(folder / f"{name}.jsonl"))
+
+
+def config(**splits: dict[str, Any]) -> files.Config:
+    return files.Config.model_validate({"files": splits, "heldout_share": 0})
+
+
+def failure(source: Any, out: Path, settings: Settings) -> str:
+    with pytest.raises(InputError) as caught:
+        prepare.build(source, out, settings)
+    return str(caught.value)
+
+
+# stories
+
+
+@pytest.fixture(scope="module")
+def story_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not (REAL.shared / "data" / stories.FILE).exists():
+        pytest.skip(f"{REAL.shared / 'data' / stories.FILE} isn't there; set LAPIDAR_SHARED")
+    out = tmp_path_factory.mktemp("stories")
+    prepare.build(stories.Config(), out, REAL)
+    return out
+
+
+def test_stories_hold_their_word_end_and_have_four_sentences(story_data: Path) -> None:
+    rows = split(story_data, "sft")
+    assert len(rows) > 500
+    for row in rows:
+        (word,) = row["words"]
+        assert re.fullmatch("[a-z]{3,}", word)
+        assert f'"{word}"' in row["prompt"]
+        assert holds_word(row["completion"], word)
+        assert ends_sentence(row["completion"])
+        assert sentence_count(row["completion"]) >= 4
+        assert len(row["completion"]) <= 400
+    text = " ".join((REAL.shared / "data" / stories.FILE).read_text(encoding="utf-8").split())
+    assert all(" ".join(row["completion"].split()) in text for row in rows), "a completion isn't real text"
+
+
+def test_story_preferences_differ_only_in_the_ending_and_not_in_length(story_data: Path) -> None:
+    rows = split(story_data, "preference")
+    for row in rows:
+        assert ends_sentence(row["chosen"])
+        assert not ends_sentence(row["rejected"])
+        shorter, longer = sorted((row["chosen"], row["rejected"]), key=len)
+        assert longer.startswith(shorter)
+        assert holds_word(row["chosen"], row["words"][0])
+        assert holds_word(row["rejected"], row["words"][0])
+    assert 0.4 < sum(len(row["chosen"]) > len(row["rejected"]) for row in rows) / len(rows) < 0.6
+
+
+def test_new_words_are_asked_for_in_no_training_prompt_and_known_ones_in_other_phrasings(story_data: Path) -> None:
+    held = split(story_data, "heldout")
+    new = {row["answer"] for row in held if row["group"] == "new"}
+    known = {row["answer"] for row in held if row["group"] == "known"}
+    training = [row for name in ("sft", "preference", "prompts") for row in split(story_data, name)]
+    trained = {word for row in training for word in row["words"]}
+    assert new
+    assert not new & trained
+    assert trained <= known
+    assert len(held) >= 200
+    assert not any(e["leaked"] for e in json.loads((story_data / "dataset.json").read_bytes())["splits"].values())
+    assert not new & {word for row in training for word in re.findall('"(.*?)"', row["prompt"])}
+    assert not {row["prompt"] for row in held} & {row["prompt"] for row in training}
+
+
+def test_story_settings_change_the_data(story_data: Path, tmp_path: Path) -> None:
+    prepare.build(stories.Config(max_characters=300, words_per_story=1, heldout_every=5, seed=1), tmp_path, REAL)
+    assert max(len(row["completion"]) for row in split(tmp_path, "sft")) <= 300
+    assert len(split(tmp_path, "sft")) < 250 < len(split(story_data, "sft"))
+    assert len(split(tmp_path, "heldout")) < len(split(story_data, "heldout"))
+
+
+@pytest.mark.parametrize("source", [stories.Config(), traits.Config()])
+def test_missing_shared_data_says_which_setting(tmp_path: Path, source: Any) -> None:
+    said = failure(source, tmp_path / "out", Settings(shared=tmp_path / "none"))
+    assert "doesn't exist; set LAPIDAR_SHARED" in said
+
+
+# traits
+
+
+def test_traits_split_by_statement_and_report_their_baselines(shared: Path, tmp_path: Path) -> None:
+    described = prepare.build(traits.Config(), tmp_path, REAL)
+    train, held = split(tmp_path, "preference"), split(tmp_path, "heldout")
+    assert described["splits"]["heldout"]["kind"] == "preference"
+    assert not {row["prompt"].casefold() for row in train} & {row["prompt"].casefold() for row in held}
+    assert {(row["chosen"], row["rejected"]) for row in train} == {("Yes", "No"), ("No", "Yes")}
+    assert {row["group"] for row in held} == {"agreeableness", "interest-in-math"}
+    assert 0.2 < len(held) / (len(train) + len(held)) < 0.3
+    yes = sum(row["chosen"] == "Yes" for row in held) / len(held)
+    assert (
+        described["notes"]["yes_share"]["heldout"] == round(yes, 4) == described["splits"]["heldout"]["length_baseline"]["longer"]
+    )
+    sure = prepare.build(traits.Config(min_confidence=0.95, traits=("agreeableness",)), tmp_path / "sure", REAL)
+    assert sure["splits"]["preference"]["rows"] < len(train) / 2
+
+
+def test_traits_with_wrong_rows_or_none(tmp_path: Path) -> None:
+    folder = tmp_path / "data" / "anthropic_evals"
+    folder.mkdir(parents=True)
+    (folder / "a.jsonl").write_text('{"question": "q", "statement": "s"}\n')
+    settings = Settings(shared=tmp_path)
+    said = failure(traits.Config(traits=("a",)), tmp_path / "out", settings)
+    assert said.startswith("row 1 of a.jsonl has no 'answer_matching_behavior'; trait data needs question,")
+
+
+# importers
+
+ROWS = [{"q": f"What is {n} + 1? \u2028", "a": n + 1.0, "why": f"It is {n + 1}.\n\nYes, \"so\"."} for n in range(30)]  # fmt: skip
+COLUMNS = {"prompt": "q", "answer": "a"}
+
+
+def as_csv(rows: list[dict[str, Any]]) -> bytes:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode("utf-8-sig")
+
+
+def make(kind: str, path: Path) -> Path:
+    if kind == "jsonl":
+        path = path / "rows.jsonl"
+        records.write(path, ROWS)
+    elif kind == "gz":
+        path = path / "rows.jsonl.gz"
+        path.write_bytes(gzip.compress(b"".join(json.dumps(row).encode() + b"\n" for row in ROWS)))
+    elif kind == "csv":
+        path = path / "rows.csv"
+        path.write_bytes(as_csv([{**row, "a": int(row["a"])} for row in ROWS]))
+    elif kind == "parquet":
+        import pyarrow
+        from pyarrow import parquet
+
+        path = path / "rows.parquet"
+        parquet.write_table(pyarrow.Table.from_pylist(ROWS), path)
+    else:
+        from datasets import Dataset, DatasetDict
+
+        data = Dataset.from_list(ROWS)
+        (DatasetDict(train=data, test=data) if kind == "datasetdict" else data).save_to_disk(str(path / "saved"))
+        path = path / "saved"
+    return path
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "gz", "csv", "parquet", "dataset", "datasetdict"])
+def test_every_format_gives_the_same_rows(tmp_path: Path, settings: Settings, kind: str) -> None:
+    part = {"split": "test"} if kind == "datasetdict" else {}
+    path = str(make(kind, tmp_path))
+    prepare.build(
+        config(
+            prompts={"path": path, "columns": COLUMNS, "limit": 20, **part},
+            sft={"path": path, "columns": {"prompt": "q", "completion": "{why} ({a})"}, **part},
+        ),
+        tmp_path / "out",
+        settings,
+    )
+    found = split(tmp_path / "out", "prompts")
+    assert [(row["prompt"], row["answer"]) for row in found] == [(row["q"], str(int(row["a"]))) for row in ROWS[:20]]
+    assert split(tmp_path / "out", "sft")[2]["completion"] == 'It is 3.\n\nYes, "so". (3)'
+
+
+def test_real_problems_import_with_templates(shared: Path, tmp_path: Path, settings: Settings) -> None:
+    columns = {"prompt": "{Body} {Question}", "answer": "Answer", "group": "Type"}
+    path = str(shared / "math_eval" / "svamp.jsonl")
+    described = prepare.build(config(heldout={"path": path, "columns": columns}), tmp_path, settings)
+    first = split(tmp_path, "heldout")[0]
+    assert described["splits"]["heldout"]["rows"] + described["splits"]["heldout"]["duplicates"] == 1000
+    assert first["answer"] == "145"
+    assert first["prompt"].endswith("How big is each group of bananas?")
+    assert described["files"].keys() == {path}
+
+
+def test_held_out_share_follows_from_the_prompt_and_leaves_training(tmp_path: Path, settings: Settings) -> None:
+    rows = [{"prompt": f"What is {n} + 1?", "completion": str(n + 1)} for n in range(400)]
+    held = {}
+    for name, used in {"few": rows[:200], "all": rows[::-1]}.items():
+        records.write(tmp_path / f"{name}.jsonl", used)
+        source = files.Config.model_validate({"files": {"sft": {"path": str(tmp_path / f"{name}.jsonl")}}, "heldout_share": 0.2})
+        splits = prepare.build(source, tmp_path / name, settings)["splits"]
+        assert splits["sft"]["leaked"] == 0
+        held[name] = {row["prompt"] for row in split(tmp_path / name, "heldout")}
+        trained = {row["prompt"] for row in split(tmp_path / name, "sft")}
+        assert not held[name] & trained
+        assert len(held[name]) + len(trained) == len(used)
+        assert 0.1 < len(held[name]) / len(used) < 0.3
+    assert held["few"] == held["all"] & {row["prompt"] for row in rows[:200]}
+    assert split(tmp_path / "all", "heldout")[0].keys() == {"id", "prompt", "answer"}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "options", "said"),
+    [
+        ("x.csv", b"q,a\n1,2\n3\n", {}, "row 2 of x.csv has fewer values than the header's 2"),
+        ("x.csv", b"q,a\n1,2,3\n", {}, "row 1 of x.csv has more values than the header's 2"),
+        ("x.csv", b"q,a\n", {}, "x.csv has a header and no rows"),
+        ("x.csv", b"q,b\n1,2\n", {}, "row 1 of x.csv has no column 'a' for 'answer'; it has q, b"),
+        ("x.csv", b"q,a\n1,\xff\n", {}, "isn't valid UTF-8"),
+        ("x.csv", b'q,a\n1,"2" 3\n', {}, "isn't valid CSV"),
+        ("x.csv", b"version https://git-lfs.github.com/spec/v1\n", {}, "is a Git LFS pointer, not data; run `git lfs pull`"),
+        ("x.parquet", b"nonsense", {}, "isn't a readable Parquet file"),
+        ("x.txt", b"nonsense", {}, "no format has the suffix '.txt'; set 'format'"),
+        ("x.jsonl", b'{"q": "1", "a": "2"}\n', {"split": "train"}, "'split' is for a dataset on disk"),
+        ("x.jsonl", b'{"q": "1", "a": null}\n', {}, "row 1 of x.jsonl has no column 'a' for 'answer'; it has q, a"),
+        ("x.jsonl", b'{"prompt": "1"}\n', {"columns": {}}, "row 1 of x.jsonl has no 'answer'; prompt data needs prompt, answer"),
+        ("x.jsonl", b'{"q": "1", "a": "2"}\n', {"kind": "sft"}, "split prompts holds prompts rows, not sft"),
+        ("x.jsonl", b'{"id": 1, "q": "1", "a": "2"}\n{"id": 1, "q": "2", "a": "2"}', {}, "row 2 of x.jsonl repeats id 1 of row 1"),
+        ("x.jsonl", b"", {}, "x.jsonl is empty"),
+        ("x.jsonl", b'{"q": "1", "a": [2]}\n', {}, "row 1 of x.jsonl: 'answer' is a list ([2]), expected text"),
+    ],
+)  # fmt: skip
+def test_wrong_files_are_named(
+    tmp_path: Path, settings: Settings, name: str, content: bytes, options: dict[str, Any], said: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    source = config(prompts={"path": str(tmp_path / name), "columns": COLUMNS, **options})
+    assert said in failure(source, tmp_path / "out", settings)
+
+
+def test_missing_file_and_wrong_dataset_folder(tmp_path: Path, settings: Settings) -> None:
+    assert "nowhere.csv doesn't exist (looked from" in failure(config(corpus={"path": "nowhere.csv"}), tmp_path / "a", settings)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "x").write_text("a")
+    said = failure(config(corpus={"path": str(tmp_path / "folder")}), tmp_path / "b", settings)
+    assert "isn't a dataset that `save_to_disk` wrote" in said
+
+
+def test_wrong_split_of_a_dataset_names_those_there_are(tmp_path: Path, settings: Settings) -> None:
+    path = str(make("datasetdict", tmp_path))
+    said = failure(config(prompts={"path": path, "columns": COLUMNS, "split": "dev"}), tmp_path / "out", settings)
+    assert "holds the splits train, test; set 'split' to one of them, not 'dev'" in said
+
+
+# hub
+
+
+def test_hub_takes_only_a_pinned_commit() -> None:
+    with pytest.raises(ValueError, match="revision"):
+        hub.Config.model_validate({"id": "a/b", "revision": "main", "tables": {"sft": {"split": "train"}}})
+
+
+def test_hub_out_of_reach_says_what_is_missing(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)  # what HF_HUB_OFFLINE=1 does, without waiting for retries
+    source = hub.Config.model_validate({"id": "no-such/dataset", "revision": "0" * 40, "tables": {"sft": {"split": "train"}}})
+    said = failure(source, tmp_path / "out", settings)
+    assert said.startswith(f"dataset no-such/dataset at {'0' * 40} can't be fetched (")
+    assert "needs a network path to the Hugging Face hub" in said
+    assert "method: files" in said

@@ -1,0 +1,152 @@
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from components.gate import Champion, Evidence, Gate, Item, decide
+from components.recipe import RegisterConfig
+
+CONFIG = RegisterConfig(name="m")
+
+
+def items(right: int, n: int = 200, benchmark: str = "heldout") -> list[Item]:
+    return [{"benchmark": benchmark, "id": i, "scores": {"accuracy": float(i < right)}} for i in range(n)]
+
+
+def evidence(**changes: Any) -> Evidence:
+    whole = Evidence(
+        digest="new",
+        recipe={"export": {"method": "gptq"}},
+        evaluation={"heldout": {"accuracy": {"value": 0.5}, "truncated": {"value": 0.0}, "unparsed": {"value": 0.1}}},
+        parity={
+            "ok": True,
+            **{f"reload{part}": {"identical_tokens": True, "max_logit_difference": 0.0} for part in ("", "_merged", "_exported")},
+            "merged": {"kl": 0.001, "top1": 0.999},
+            "exported": {"kl": 0.1, "top1": 0.9},
+        },
+    )
+    return replace(whole, **changes)
+
+
+def parity(**changes: Any) -> dict[str, Any]:
+    return evidence().parity | changes
+
+
+def without(content: dict[str, Any], key: str) -> dict[str, Any]:
+    return {k: v for k, v in content.items() if k != key}
+
+
+CHAMPION = Champion("3", "old", items(60))
+
+
+def judge(given: Evidence, champion: Champion | None = CHAMPION, ours: list[Item] | None = None) -> Gate:
+    return decide(given, champion, CONFIG, items(120) if ours is None else ours)
+
+
+def texts(gate: Gate, verdict: str) -> str:
+    return "; ".join(reason.text for reason in gate.reasons if reason.verdict == verdict)
+
+
+def test_all_well_passes_with_a_reason_for_each_check() -> None:
+    gate = judge(evidence())
+    assert gate.verdict == "pass", gate.reasons
+    assert {reason.check for reason in gate.reasons} == {"parity", "usable answers", "champion"}
+    assert (gate.digest, gate.champion) == ("new", "old")
+    assert "heldout accuracy against champion (version 3): +0.300 [" in texts(gate, "pass")
+
+
+def test_first_version_needs_no_champion() -> None:
+    gate = judge(evidence(), champion=None)
+    assert (gate.verdict, gate.champion) == ("pass", None)
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (evidence(parity=parity(ok=False)), "mismatch"),
+        (evidence(parity=parity(reload={"identical_tokens": False, "max_logit_difference": 0.0})), "other tokens"),
+        (evidence(parity=parity(reload={"identical_tokens": True, "max_logit_difference": 2e-4})), "differ by at most 0.0002"),
+        (evidence(parity=parity(reload_merged={"identical_tokens": True, "max_logit_difference": 1})), "reload_merged: identical"),
+        (evidence(parity=parity(merged={"kl": 0.6, "top1": 1.0})), "merged: KL 0.6"),
+        (evidence(parity=parity(exported={"kl": 0.1, "top1": 0.79})), "exported: KL 0.1 nats a token, top-1 agreement 79.0%"),
+        (evidence(parity=parity(exported={"kl": float("nan"), "top1": 1.0})), "exported: KL nan"),
+        (evidence(evaluation={"heldout": {"truncated": {"value": 0.3}, "unparsed": {"value": 0}}}), "30.0% truncated"),
+        (evidence(evaluation={"heldout": {"truncated": {"value": 0}, "unparsed": {"value": 0.21}}}), "21.0% unparsed"),
+    ],
+)
+def test_what_is_wrong_fails(given: Evidence, text: str) -> None:
+    gate = judge(given)
+    assert gate.verdict == "fail"
+    assert text in texts(gate, "fail")
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (evidence(parity={}), "parity was not computed"),
+        (evidence(parity=without(parity(), "reload")), "reload: parity was not computed"),
+        (evidence(parity=without(parity(), "merged")), "merged: parity was not computed"),
+        (evidence(parity=without(parity(), "exported")), "exported: parity was not computed"),
+        (evidence(parity=parity(reload={"identical_tokens": True})), "were not compared"),
+        (evidence(parity=parity(merged={"kl": 0.1})), "merged: KL or top-1 agreement was not computed"),
+        (evidence(evaluation={}), "was not evaluated"),
+        (evidence(evaluation={"heldout": {"truncated": {"value": 0}}}), "share unparsed was not measured"),
+    ],
+)
+def test_missing_evidence_is_unknown(given: Evidence, text: str) -> None:
+    gate = judge(given)
+    assert gate.verdict == "unknown"
+    assert text in texts(gate, "unknown")
+
+
+def test_a_recipe_without_export_needs_no_exported_parity() -> None:
+    assert judge(evidence(recipe={}, parity=without(parity(), "exported"))).verdict == "pass"
+
+
+def test_a_champion_that_is_not_beaten_stays() -> None:
+    worse = judge(evidence(), ours=items(20))
+    assert worse.verdict == "fail"
+    assert "-0.200 [" in texts(worse, "fail")
+    assert judge(evidence(), ours=items(60)).verdict == "fail"
+    slightly = judge(evidence(), ours=items(62))
+    assert slightly.verdict == "fail"
+    assert "not shown to be better" in texts(slightly, "fail")
+
+
+def test_better_on_one_benchmark_and_worse_on_another_fails() -> None:
+    champion = Champion("3", "old", items(60) + items(100, benchmark="other"))
+    mixed = judge(evidence(), champion, items(120) + items(50, benchmark="other"))
+    assert mixed.verdict == "fail"
+    assert judge(evidence(), champion, items(120) + items(100, benchmark="other")).verdict == "pass"
+
+
+def test_the_champion_itself_passes() -> None:
+    gate = judge(evidence(digest="old"), ours=[])
+    assert gate.verdict == "pass"
+    assert "is champion already" in texts(gate, "pass")
+
+
+@pytest.mark.parametrize(
+    ("champion", "ours", "text"),
+    [
+        (Champion("3", "old", items(60, n=199)), items(120), "was evaluated on other items"),
+        (Champion("3", "old", items(60, benchmark="other")), items(120), "was evaluated on other items"),
+        (Champion("3", "old", None), items(120), "champion (version 3) has no evaluation items"),
+        (CHAMPION, [], "the candidate has no evaluation items with metric 'accuracy'"),
+        (None, [], "the candidate has no evaluation items with metric 'accuracy'"),
+    ],
+)
+def test_items_that_cannot_be_compared_are_unknown(champion: Champion | None, ours: list[Item], text: str) -> None:
+    gate = judge(evidence(), champion, ours)
+    assert gate.verdict == "unknown"
+    assert text in texts(gate, "unknown")
+
+
+def test_fail_goes_before_unknown() -> None:
+    assert judge(evidence(evaluation={}, parity=parity(ok=False))).verdict == "fail"
+
+
+def test_gate_survives_json() -> None:
+    gate = judge(evidence())
+    assert Gate.from_dict(json.loads(json.dumps(gate.to_dict()))) == gate

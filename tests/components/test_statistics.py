@@ -1,0 +1,129 @@
+"""Intervals against scipy, known values and their own promise: coverage."""
+
+from __future__ import annotations
+
+import doctest
+
+import numpy as np
+import pytest
+from scipy.stats import binom, binomtest
+
+from components import statistics
+from components.errors import LapidarError
+from components.statistics import bootstrap_mean, mcnemar, mean, paired_difference, wilson
+
+
+def test_examples_in_docstrings() -> None:
+    assert doctest.testmod(statistics).failed == 0
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (0, 20), (20, 20), (81, 263), (3, 10), (500, 1000)])
+def test_wilson_is_scipys(successes: int, n: int) -> None:
+    found, expected = wilson(successes, n), binomtest(successes, n).proportion_ci(0.95, method="wilson")
+    assert found.value == successes / n
+    assert found.n == n
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.84])
+def test_wilson_covers(rate: float) -> None:
+    """Exact coverage over every possible count: near 95 %, never far below."""
+    n = 100
+    covered = sum(binom.pmf(k, n, rate) for k in range(n + 1) if wilson(k, n).low <= rate <= wilson(k, n).high)
+    assert 0.93 < covered < 0.98
+
+
+@pytest.mark.parametrize(("successes", "n"), [(0, 0), (2, 1), (-1, 5)])
+def test_a_rate_without_items_is_an_error(successes: int, n: int) -> None:
+    with pytest.raises(LapidarError, match="items"):
+        wilson(successes, n)
+
+
+def test_bootstrap_covers_the_mean_of_a_skewed_distribution() -> None:
+    rng = np.random.default_rng(0)
+    trials = 150
+    covered = sum(e.low <= 1.0 <= e.high for e in (bootstrap_mean(rng.exponential(size=60), seed) for seed in range(trials)))
+    assert 0.88 < covered / trials < 0.99
+
+
+def test_bootstrap_is_close_to_the_t_interval_and_repeatable() -> None:
+    values = np.random.default_rng(3).normal(2.0, 1.0, 400)
+    found, half = bootstrap_mean(values, seed=5), 1.966 * values.std(ddof=1) / 20
+    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.01)
+    assert found == bootstrap_mean(values, seed=5)
+    assert found != bootstrap_mean(values, seed=6)
+
+
+def test_degenerate_values() -> None:
+    assert bootstrap_mean([0.3, 0.3, 0.3]).low == bootstrap_mean([0.3, 0.3, 0.3]).high == 0.3
+    assert (bootstrap_mean([0.3]).low, bootstrap_mean([0.3]).high) == (0.0, 1.0)
+    with pytest.raises(LapidarError, match="single value"):
+        bootstrap_mean([7.0])
+    with pytest.raises(LapidarError, match="no items"):
+        bootstrap_mean([])
+    with pytest.raises(LapidarError, match="nan"):
+        bootstrap_mean([1.0, float("nan")])
+
+
+def test_mean_takes_wilson_for_rates_and_the_bootstrap_for_others() -> None:
+    assert mean([1.0, 0.0, 1.0, 1.0]) == wilson(3, 4)
+    assert mean([1.0, 0.5, 0.0, 1.0]) == bootstrap_mean([1.0, 0.5, 0.0, 1.0])
+
+
+@pytest.mark.parametrize(("p_a", "p_b", "n"), [(0.10, 0.10, 100), (0.05, 0.01, 300), (0.3, 0.1, 50), (0.01, 0.01, 600)])
+def test_paired_difference_covers(p_a: float, p_b: float, n: int) -> None:
+    """``p_a``, ``p_b``: rates at which only the one or only the other model is right."""
+    rng = np.random.default_rng(1)
+    covered = 0
+    for wins, losses, _ in rng.multinomial(n, [p_a, p_b, 1 - p_a - p_b], size=1000):
+        found = paired_difference([1] * wins + [0] * (n - wins), [0] * (n - losses) + [1] * losses)
+        covered += found.low <= p_a - p_b <= found.high
+    assert covered / 1000 > 0.93
+
+
+def test_paired_difference_agrees_with_the_exact_test_where_few_items_differ() -> None:
+    for wins in range(1, 12):
+        a, b = [1] * wins + [0] * (600 - wins), [0] * 600
+        assert (paired_difference(a, b).low > 0) == (mcnemar(a, b) < 0.05), wins
+
+
+def test_paired_difference_is_signed_and_uses_the_pairing() -> None:
+    base = [i % 2 for i in range(100)]
+    better = [1 if i < 20 else value for i, value in enumerate(base)]
+    found = paired_difference(better, base)
+    assert found.value == pytest.approx(0.1)
+    assert found.low > 0
+    reverse = paired_difference(base, better)
+    assert (reverse.value, reverse.low, reverse.high) == pytest.approx((-found.value, -found.high, -found.low))
+    # The same two rates without the pairing are far from different.
+    assert wilson(sum(better), 100).low < wilson(sum(base), 100).high
+
+
+def test_paired_difference_without_certainty() -> None:
+    same = paired_difference([1, 0] * 50, [1, 0] * 50)
+    assert same.value == 0
+    assert same.low < 0 < same.high
+    assert paired_difference([1], [0]).low < 0
+    assert paired_difference([1] * 3, [0] * 3).low < 0 < paired_difference([1] * 6, [0] * 6).low
+
+
+def test_paired_difference_of_scores_that_are_no_rates() -> None:
+    rng = np.random.default_rng(2)
+    a = rng.uniform(size=200)
+    found = paired_difference(a + 0.1 + rng.normal(0, 0.05, 200), a)
+    assert found.low > 0.08
+    assert found.high < 0.12
+
+
+def test_unpaired_scores_are_an_error() -> None:
+    with pytest.raises(LapidarError, match="2 scores can't be paired with 1"):
+        paired_difference([1, 0], [1])
+    with pytest.raises(LapidarError, match="no items"):
+        paired_difference([], [])
+
+
+def test_mcnemar() -> None:
+    assert mcnemar([1] * 10 + [0] * 2, [0] * 10 + [1] * 2) == pytest.approx(binomtest(10, 12).pvalue)
+    assert mcnemar([1, 0], [1, 0]) == 1.0
+    with pytest.raises(LapidarError, match="0/1"):
+        mcnemar([0.5], [1])

@@ -1,0 +1,114 @@
+"""Shared fixtures: real parts made tiny."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from components import recipe
+from components.artifacts import DatasetRef, Inputs, ModelRef
+from components.data import prepare
+from components.events import EventWriter
+from components.recipe import Recipe
+from components.settings import Settings
+from components.stage import Stage
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: a second thread only waits where models are this small
+os.environ.setdefault("LAPIDAR_THREADS", "1")
+
+TINY = Path(__file__).parent / "recipes" / "tiny.yaml"
+STORIES = Settings().shared / "models" / "stories260K"
+
+TEXTS = [
+    f"Question: Tom has {a} apples and buys {b}. How many?\nAnswer: {a} + {b} = {a + b}. The answer is {a + b}."
+    for a in range(9)
+    for b in range(9)
+]
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random two-layer Llama (64 wide) with its own tokenizer and chat template."""
+    import torch
+
+    from components.models.chat import choose_template
+    from components.models.sources.pretrain import Config, new_model, train_tokenizer
+
+    config = Config(hidden_size=64, intermediate_size=128, layers=2, heads=4, kv_heads=2, vocab_size=320, context=256)
+    tokenizer = train_tokenizer(TEXTS, config)
+    choose_template(tokenizer, "auto")
+    torch.manual_seed(0)
+    model = new_model(config, tokenizer)
+    folder = tmp_path_factory.mktemp("tiny") / "model"
+    model.save_pretrained(str(folder))
+    tokenizer.save_pretrained(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stories260k() -> Path:
+    """The real pretrained model of the shared folder."""
+    if not STORIES.is_dir():
+        pytest.skip(f"{STORIES} isn't there; set LAPIDAR_SHARED to the folder with the shared models")
+    return STORIES
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe() -> Recipe:
+    """The recipe whose every stage is tiny."""
+    return recipe.load(str(TINY))
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tiny_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> DatasetRef:
+    """Its dataset, all five splits."""
+    folder = tmp_path_factory.mktemp("tiny-data") / "data"
+    prepare.build(tiny_recipe.data, folder, Settings())
+    return DatasetRef(folder, "", prepare.read_splits(folder), folder, None)
+
+
+def empty_stage(folder: Path, seed: int = 0) -> Stage:
+    """A stage that may begin."""
+    (folder / "out").mkdir(parents=True)
+    (folder / "work").mkdir()
+    return Stage(folder / "out", folder / "work", seed, "cpu", EventWriter(folder / "events.jsonl"))
+
+
+@pytest.fixture
+def new_stage(tmp_path: Path) -> Callable[..., Stage]:
+    """Makes empty stages with a seed."""
+    made: list[Stage] = []
+
+    def make(seed: int = 0) -> Stage:
+        made.append(empty_stage(tmp_path / f"stage{len(made)}", seed))
+        return made[-1]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_nf4(tiny_llama: Path, tiny_data: DatasetRef, tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
+    """The tiny Llama in 4 bits."""
+    from components.quantize import nf4
+
+    stage = empty_stage(tmp_path_factory.mktemp("tiny-nf4") / "stage")
+    nf4.run(nf4.Config(), Inputs(tiny_data, {"model": ModelRef(tiny_llama, None, "")}), stage)
+    return ModelRef(stage.out / "model", None, "nf4")
+
+
+@pytest.fixture(scope="session")
+def tiny_sft(tiny_nf4: ModelRef, tiny_data: DatasetRef, tmp_path_factory: pytest.TempPathFactory) -> ModelRef:
+    """The same with an adapter that SFT has trained."""
+    import torch
+
+    from components.adapters.lora import Config as LoraConfig
+    from components.train import sft
+
+    torch.manual_seed(0)
+    stage = empty_stage(tmp_path_factory.mktemp("tiny-sft") / "stage")
+    config = sft.Config(lr=1e-2, batch_size=8, max_steps=10, logging_every=5, adapter=LoraConfig(r=4, alpha=8))
+    sft.run(config, Inputs(tiny_data, {"model": tiny_nf4}), stage)
+    return ModelRef(tiny_nf4.base, stage.out / "adapter", "sft")

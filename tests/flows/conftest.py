@@ -1,0 +1,130 @@
+"""Whole runs of the tiny recipe, each as a process of its own in a home of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TINY = ROOT / "tests" / "recipes" / "tiny.yaml"
+
+
+@dataclass(frozen=True)
+class Home:
+    """A home, and the runs in it; they start in an empty folder beside it."""
+
+    path: Path
+
+    def start(self, *arguments: str, code: str = "") -> subprocess.Popen[str]:
+        """``lapidar run tiny.yaml --json`` with more arguments. ``code`` runs first, in the same process."""
+        command = [sys.executable, "-c", f"{code}\nfrom flows.cli import main; main()"]
+        return subprocess.Popen(
+            [*command, "run", str(TINY), "--json", *arguments],
+            cwd=self.beside,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=(self.beside / "stderr.txt").open("w"),
+            text=True,
+        )
+
+    def run(self, *arguments: str, code: str = "", expected: int = 0) -> dict[str, Any]:
+        """The report of a run that ends by itself."""
+        process = self.start(*arguments, code=code)
+        output, _ = process.communicate(timeout=300)
+        assert process.returncode == expected, self.said
+        found: dict[str, Any] = json.loads(output)
+        return found
+
+    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Any command of ``lapidar``."""
+        command = [sys.executable, "-m", "flows.cli", *arguments]
+        return subprocess.run(command, cwd=self.beside, env=self.environment, capture_output=True, text=True, timeout=300)
+
+    def command(self, *arguments: str) -> Any:
+        """What a command that has to succeed prints: its document with ``--json``, else its text."""
+        done = self.call(*arguments)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout) if "--json" in arguments else done.stdout
+
+    @property
+    def beside(self) -> Path:
+        """The folder that commands start in."""
+        folder = self.path.with_name(f"{self.path.name}-cwd")
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables that commands get, and no others."""
+        known = {name: os.environ[name] for name in ("PATH", "TMPDIR") if name in os.environ}
+        mine = {"HOME": str(self.beside), "PYTHONPATH": str(ROOT), "LAPIDAR_HOME": str(self.path), "LAPIDAR_THREADS": "1"}
+        return known | mine | {"OMP_NUM_THREADS": "1"}
+
+    @property
+    def recipe(self) -> str:
+        """Path of the tiny recipe."""
+        return str(TINY)
+
+    @property
+    def said(self) -> str:
+        """Standard error of the last run."""
+        return (self.beside / "stderr.txt").read_text()
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything alive that belongs to this home."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get("LAPIDAR_HOME") == str(self.path) and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
+        return found
+
+    def left_behind(self, seconds: float = 20.0) -> list[psutil.Process]:
+        """What is still alive some time after a run has ended."""
+        limit = time.monotonic() + seconds
+        while (found := self.processes()) and time.monotonic() < limit:
+            time.sleep(0.1)
+        return found
+
+    def versions(self) -> list[Any]:
+        """Registered versions, newest first."""
+        from components.registry import Registry
+        from components.settings import Settings
+
+        return Registry(Settings(home=self.path)).list_versions("tiny")
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """An empty home."""
+    return Home(tmp_path / "home")
+
+
+@pytest.fixture(scope="session")
+def new_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Home]:
+    """Makes empty homes that live as long as they are needed."""
+    return lambda name: Home(tmp_path_factory.mktemp(name) / "home")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, dict[str, Any]]:
+    """A home in which the recipe ran through, and the report of that run."""
+    home = Home(tmp_path_factory.mktemp("finished") / "home")
+    return home, home.run()
+
+
+@pytest.fixture(scope="session")
+def digests() -> Callable[[dict[str, Any]], dict[str, str]]:
+    """Digest of each stage's output in a report."""
+    return lambda report: {stage["name"]: stage["digest"] for stage in report["stages"]}

@@ -1,0 +1,128 @@
+"""The whole flow, end to end, on the tiny recipe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+STAGES = ["data", "base", "evaluate.base", "quantize", "sft", "evaluate.sft", "dpo", "evaluate.dpo", "grpo", "evaluate.grpo"]
+STAGES += ["merge", "export", "evaluate.export", "verify", "register"]
+
+Finished = tuple[Any, dict[str, Any]]
+Digests = Callable[[dict[str, Any]], dict[str, str]]
+
+
+def statuses(report: dict[str, Any]) -> dict[str, str]:
+    return {stage["name"]: stage["status"] for stage in report["stages"]}
+
+
+def test_the_report_has_what_is_promised(finished: Finished) -> None:
+    home, report = finished
+    assert [stage["name"] for stage in report["stages"]] == STAGES
+    for stage in report["stages"]:
+        assert stage.keys() >= {"name", "method", "key", "status", "seconds"}
+        assert stage["status"] == "ran"
+        assert stage["seconds"] >= 0
+        assert stage["name"] == "data" or re.fullmatch("[0-9a-f]{64}", stage["key"])
+    assert list(report["metrics"]) == ["base", "sft", "dpo", "grpo", "export"]
+    for metrics in report["metrics"].values():
+        assert {"accuracy", "accuracy@seen", "accuracy@unseen", "truncated", "unparsed"} <= metrics.keys()
+        for estimate in metrics.values():
+            assert 0 <= estimate["low"] <= estimate["value"] <= estimate["high"] <= 1
+            assert estimate["n"] in (6, 12)
+    assert report["version"]["name"] == "tiny"
+    assert report["version"]["version"] == "1"
+    assert re.fullmatch("[0-9a-f]{64}", report["version"]["digest"])
+    assert report["version"]["aliases"] == ["candidate", "champion"]
+    assert report["gate"]["verdict"] == "pass"
+    assert all(reason["verdict"] == "pass" for reason in report["gate"]["reasons"])
+    assert 0 < report["seconds"] < 300
+    assert 200 < report["peak_rss_mb"] < 4096
+    assert home.left_behind() == []
+
+
+def test_every_copy_from_the_registry_was_compared(finished: Finished) -> None:
+    home, report = finished
+    key = next(stage["key"] for stage in report["stages"] if stage["name"] == "verify")
+    from components.store import Store
+
+    sealed = Store(home.path / "store").open("verify", "parity", key)
+    assert sealed is not None
+    assert {name for name, part in sealed.metrics.items() if isinstance(part, dict) and "identical_tokens" in part} == {
+        "reload",
+        "reload_merged",
+        "reload_exported",
+    }
+    assert sealed.metrics["ok"] is True
+
+
+def test_again_nothing_runs_and_nothing_is_registered_twice(finished: Finished, digests: Digests) -> None:
+    home, report = finished
+    again = home.run()
+    assert set(statuses(again).values()) == {"cached"}
+    assert digests(again) == digests(report)
+    assert again["version"] == report["version"]
+    assert again["gate"] == report["gate"]
+    assert [version.version for version in home.versions()] == ["1"]
+    assert home.left_behind() == []
+
+
+def test_one_grpo_setting_runs_grpo_and_what_follows(finished: Finished, digests: Digests) -> None:
+    home, report = finished
+    changed = home.run("align.1.lr=2e-3", "register=null")
+    ran = [name for name, status in statuses(changed).items() if status == "ran"]
+    assert ran == ["grpo", "evaluate.grpo", "merge", "export", "evaluate.export"]
+    assert digests(changed)["grpo"] != digests(report)["grpo"]
+    assert changed["version"] is None
+
+
+def test_from_a_stage_runs_it_again_with_the_same_output(finished: Finished, digests: Digests) -> None:
+    home, report = finished
+    again = home.run("--from", "dpo", "--until", "grpo")
+    ran = [name for name, status in statuses(again).items() if status == "ran"]
+    assert ran == ["dpo", "evaluate.dpo", "grpo"]
+    assert digests(again)["grpo"] == digests(report)["grpo"]
+    assert "isn't reproducible" not in home.said
+
+
+def test_two_empty_homes_make_the_same_weights(finished: Finished, home: Any, digests: Digests) -> None:
+    _, report = finished
+    other = home.run()
+    assert digests(other) == digests(report)
+    assert other["version"]["digest"] == report["version"]["digest"]
+
+
+LOSES_WEIGHTS = """
+import shutil, tempfile
+from pathlib import Path
+from safetensors.torch import load_file, save_file
+from components.registry import Registry
+whole = Registry.upload
+
+def upload(self, name, folders, *others, **named):
+    copy = Path(tempfile.mkdtemp()) / "adapter"
+    shutil.copytree(folders["adapter"], copy)
+    weights = load_file(copy / "adapter_model.safetensors")
+    renamed = {f"base_model.model.{key}": value for key, value in weights.items()}
+    save_file(renamed, copy / "adapter_model.safetensors", metadata={"format": "pt"})
+    return whole(self, name, {**folders, "adapter": copy}, *others, **named)
+
+Registry.upload = upload
+"""
+
+
+def test_a_registry_that_loses_weights_fails_the_run_and_makes_no_version(home: Any) -> None:
+    """What MLflow's flavor does to an adapter over a local base: renamed keys, which load as freshly initialised weights."""
+    failed = home.run(code=LOSES_WEIGHTS, expected=1)
+    assert "isn't shown to be the trained model" in home.said
+    assert failed["error"]["type"] == "ParityError"
+    assert home.versions() == []
+    again = home.run()
+    assert again["version"]["version"] == "1"
+    assert [version.version for version in home.versions()] == ["1"]
+    assert [stage["name"] for stage in again["stages"] if stage["status"] == "ran"] == ["verify", "register"]
