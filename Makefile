@@ -1,0 +1,29 @@
+# The commands of the README. Everything runs in .venv, which `make setup` creates from the lock.
+.PHONY: setup run test test-slow lint lock clean
+
+setup:
+	@infra/setup.sh
+
+run: setup
+	.venv/bin/lapidar run quickstart
+
+test: setup lint
+	.venv/bin/pytest -q -m "not slow and not gpu and not postgres"
+
+test-slow: setup
+	.venv/bin/pytest -q -m "slow and not gpu and not postgres"
+
+lint: setup
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+lock: setup
+	.venv/bin/pip-compile --quiet --extra dev --generate-hashes --strip-extras --allow-unsafe --unsafe-package torch \
+		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header \
+		--output-file infra/requirements.lock pyproject.toml
+	@sed -i '/^# The following packages/,$$d' infra/requirements.lock
+
+clean:
+	rm -rf .venv .lapidar
