@@ -125,7 +125,7 @@ def _base_config(recipe: Recipe) -> Any:
     source, template = recipe.model.source, recipe.model.chat_template
     if source == "pretrain":
         return recipe.model.pretrain.model_copy(update={"chat_template": template})
-    return methods.load("model", "folder").Config(chat_template=template)
+    return methods.load("model", "folder").Config(chat_template=template, eos_token=recipe.model.eos_token)
 
 
 def _chosen(value: Any) -> Iterator[str]:

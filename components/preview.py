@@ -57,7 +57,7 @@ def tokenizer(recipe: Recipe, base: Sealed | None, source: ModelRef | None, data
         found = train_tokenizer([record["text"] for record in read(data.file("corpus"), "text")], recipe.model.pretrain)
     else:
         return None
-    choose_template(found, recipe.model.chat_template)
+    choose_template(found, recipe.model.chat_template, recipe.model.eos_token)
     return found
 
 

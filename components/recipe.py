@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from components.config import Choice, Config, MethodConfig
 from components.errors import InputError
@@ -36,12 +36,21 @@ class ModelConfig(Config):
         source: ``pretrain``, a folder, a hub id ``org/name`` with ``revision``, or ``models:/name/version``.
         revision: 40 hex digits of the hub commit.
         chat_template: ``auto`` (the tokenizer's own, else ``plain``), ``plain``, or a Jinja file.
+        eos_token: token that ends an answer, where it isn't the tokenizer's own: a pretrained model knows the one that stood
+            behind its training texts, and can't learn one that it never saw.
     """
 
     source: str = "pretrain"
     revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
     chat_template: str = "auto"
+    eos_token: str | None = None
     pretrain: PretrainConfig = PretrainConfig()
+
+    @model_validator(mode="after")
+    def _end_token_is_known(self) -> ModelConfig:
+        if self.eos_token is not None and self.source == "pretrain":
+            raise ValueError("eos_token is for a base model that exists; the tokenizer that is trained here has its own")
+        return self
 
 
 class RegisterConfig(Config):

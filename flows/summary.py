@@ -9,6 +9,7 @@ from typing import Any, TextIO
 from components.settings import Settings
 from flows import services
 from flows.progress import duration
+from flows.report import table
 
 SHARES = ("truncated", "unparsed")
 _SHARES_HEAD = "truncated / unparsed"
@@ -34,6 +35,12 @@ def lines(report: Report, settings: Settings) -> list[str]:
         for metric, value in step["metrics"].items():
             if metric in columns(report):
                 found.append(f"{step['from']} → {step['to']}: {metric} {_signed(value)} (paired 95 % interval, n={value['n']})")
+    found += [
+        f"{stage}: {row['metric']} {_estimate(row)} (n={row['n']})"
+        for stage, figures in report["figures"].items()
+        for row in table(figures)
+        if row.get("n")
+    ]
     if (version := report["version"]) is not None:
         aliases = ", ".join(version["aliases"]) or "no alias"
         found.append(f"registered: models:/{version['name']}/{version['version']} ({aliases}), digest {version['digest'][:12]}")
@@ -123,7 +130,8 @@ def _stages(report: Report) -> Any:
 def _estimate(value: Mapping[str, Any] | None) -> str:
     if value is None:
         return ""
-    return f"{value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
+    low, high = (f"{value[end]:.3f}".replace("0.", ".", 1) for end in ("low", "high"))
+    return f"{value['value']:.3f} [{low}, {high}]"
 
 
 def _signed(value: Mapping[str, Any]) -> str:

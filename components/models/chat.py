@@ -28,12 +28,21 @@ same text followed by an answer, and the model would be asked what it was never 
 Message = dict[str, str]
 
 
-def choose_template(tokenizer: Any, setting: str) -> None:
+def choose_template(tokenizer: Any, setting: str, eos_token: str | None = None) -> None:
     """Gives a tokenizer its chat template: ``auto`` (its own, else ``plain``), ``plain``, or a Jinja file.
 
+    Args:
+        eos_token: ends answers in place of the tokenizer's own end token.
+
     Raises:
-        InputError: if the file is missing or the tokenizer lacks an end-of-sequence token.
+        InputError: if the file is missing, or the tokenizer doesn't know the end token or has none.
     """
+    if eos_token is not None:
+        if eos_token not in tokenizer.get_vocab():
+            raise InputError(
+                f"model.eos_token={eos_token!r} isn't a token of this tokenizer; its end token is {tokenizer.eos_token!r}"
+            )
+        tokenizer.eos_token = eos_token
     if tokenizer.eos_token is None:
         raise InputError("the tokenizer has no eos_token, so answers could never end; add one to tokenizer_config.json")
     if setting == "auto":

@@ -253,9 +253,9 @@ def test_no_call_waits_for_a_tracker_that_is_down(tmp_path: Path) -> None:
         tracker = Tracker(settings, None, RUN)
         track(tracker, steps=1000)
         tracker.end()
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10
         assert tracker.close(0.5) is False
-        assert time.monotonic() - started < 8
+        assert time.monotonic() - started < 20
     assert len(list(Spool(settings.runs / RUN).operations())) == 1000 + 9
 
 

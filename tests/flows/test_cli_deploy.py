@@ -44,7 +44,7 @@ def flow_runs(home: Any, deployment: str, state: str) -> list[dict[str, Any]]:
     return found
 
 
-def completed(home: Any, deployment: str, count: int, seconds: float = 120.0) -> int:
+def completed(home: Any, deployment: str, count: int, seconds: float = 240.0) -> int:
     limit = time.monotonic() + seconds
     while (found := len(flow_runs(home, deployment, "Completed"))) < count and time.monotonic() < limit:
         time.sleep(0.5)

@@ -5,7 +5,9 @@ Hub snapshots and registered versions are fetched first (``components.models.res
 
 from __future__ import annotations
 
+import json
 import shutil
+from pathlib import Path
 from typing import Literal
 
 from components.artifacts import Inputs
@@ -16,10 +18,11 @@ KEPT = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.txt
 
 
 class Config(MethodConfig):
-    """Which chat template the model gets; see ``recipe.ModelConfig``."""
+    """Which chat template and end token the model gets; see ``recipe.ModelConfig``."""
 
     method: Literal["folder"] = "folder"
     chat_template: str = "auto"
+    eos_token: str | None = None
 
 
 def run(config: Config, inputs: Inputs, stage: Stage) -> None:
@@ -38,7 +41,40 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
     for file in sorted({f for pattern in KEPT for f in source.glob(pattern)}):
         shutil.copyfile(file, target / file.name)
     tokenizer = load_tokenizer(target)
-    choose_template(tokenizer, config.chat_template)
+    choose_template(tokenizer, config.chat_template, config.eos_token)
     tokenizer.save_pretrained(str(target))
+    _end_generation(target, tokenizer.eos_token_id)
+    if same := indistinct(target, tokenizer.eos_token_id):
+        stage.events.warning(
+            f"the model can't tell its end token {tokenizer.eos_token!r} from {same} other tokens (equal weights: it never saw "
+            "them), so an adapter can't teach it to end answers; set model.eos_token to a token that it knows"
+        )
     size = sum(f.stat().st_size for f in target.glob("*.safetensors"))
     stage.save_metrics({"bytes": size, "chat_template_sha256": template_hash(tokenizer)})
+
+
+def indistinct(folder: Path, token: int) -> int:
+    """How many other tokens have the output weights of a token, so that no hidden state can prefer it to them."""
+    from safetensors import safe_open
+
+    found: dict[str, Path] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, "pt") as weights:
+            found |= dict.fromkeys(weights.keys(), file)
+    heads = [name for name in found if name.endswith("lm_head.weight")] or [n for n in found if n.endswith("embed_tokens.weight")]
+    if not heads:
+        return 0
+    with safe_open(found[heads[0]], "pt") as weights:
+        rows = weights.get_tensor(heads[0]).float()
+    return int(((rows - rows[token]).norm(dim=1) <= 1e-3 * rows[token].norm()).sum()) - 1
+
+
+def _end_generation(folder: Path, token: int) -> None:
+    """Puts the end token first among those that end a generation; servers read them from this file."""
+    file = folder / "generation_config.json"
+    settings = json.loads(file.read_bytes()) if file.exists() else {}
+    known = settings.get("eos_token_id")
+    others = known if isinstance(known, list) else [] if known is None else [known]
+    ends = list(dict.fromkeys([token, *others]))
+    settings["eos_token_id"] = ends if len(ends) > 1 else token
+    file.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
