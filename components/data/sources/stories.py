@@ -55,16 +55,18 @@ _LATER = re.compile(
 )
 _NOUN = re.compile(r"\b(?:a|an|the|his|her|my|your|their|this|that) ([a-z]{3,})\b(?:([.,!?\"])|\s+([a-z]+))")
 _FUNCTION_WORDS = frozenset(
-    (
+    re.findall(
+        r"\w+",
         "and was is to in with of that who on at for had said from but he she it they as by could would asked did went came "
-        "not were up or so again looked has will can"
-    ).split()
+        "not were up or so again looked has will can",
+    )
 )
 _NOT_ASKED = frozenset(  # behind a determiner now and then, and no things that a story is about
-    (
+    re.findall(
+        r"\w+",
         "time other way lot bit most same few far top side front middle next first last name end rest own while right second "
-        "nearby back help again what how will look everything people feet cold work"
-    ).split()
+        "nearby back help again what how will look everything people feet cold work",
+    )
 )
 _END = re.compile(r"[.!?]\"?(?=\s|$)")
 _SENTENCES = 4
