@@ -1,6 +1,6 @@
 """Measures what Lapidar promises about its recipes on this machine, and prints it as a Markdown table.
 
-Usage: ``.venv/bin/python tests/benchmarks/numbers.py [quickstart] [bare] [homes] [stories]`` on an otherwise idle machine;
+Usage: ``.venv/bin/python tests/benchmarks/measure.py [quickstart] [bare] [homes] [stories]`` on an otherwise idle machine;
 without a name all of them (about 25 minutes on two cores). Ratios come from alternating runs in one session.
 """
 
