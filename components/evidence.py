@@ -22,6 +22,7 @@ from components.store import file_sha256
 ITEMS = "items.jsonl"
 _LONGEST_TAG = 50_000
 _DIFFERS_BETWEEN_EQUAL_RUNS = ("status", "seconds")
+_ABOUT_THE_RUN = ("runs", "machine")
 
 
 def content(evidence: Evidence, gate: Gate, files: Mapping[str, Path]) -> dict[str, Any]:
@@ -115,7 +116,7 @@ def _folder(identity: str) -> str:
 
 def _identity(found: Mapping[str, Any]) -> str:
     """sha256 over what the evidence says, without what differs between a run and its cached repetition."""
-    evidence = {key: value for key, value in found["evidence"].items() if key != "runs"}
+    evidence = {key: value for key, value in found["evidence"].items() if key not in _ABOUT_THE_RUN}
     evidence["stages"] = [
         {key: value for key, value in stage.items() if key not in _DIFFERS_BETWEEN_EQUAL_RUNS} for stage in evidence["stages"]
     ]

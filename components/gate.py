@@ -30,13 +30,15 @@ class Evidence:
         code: ``revision`` (git) and ``clean``.
         lock: sha256 of the lock file.
         seeds: seed by what it seeds; usually ``{"recipe": 0}``.
-        stages: one record a stage: ``name, method, key, status, seconds``.
+        stages: one record a stage: ``name, method, key, digest, status, seconds`` and, of sealed ones, ``code`` (digest of the
+            source), ``versions`` (of packages) and ``device``.
         chat_template: sha256 of the chat template.
         metrics: ``{stage: {benchmark: {metric: {value, low, high, n}}}}``.
         evaluation: ``{benchmark: {metric: {value, low, high, n}}}`` of the registered model.
         parity: ``ok`` and, by hand-over, ``reload…: {identical_tokens, max_logit_difference}``,
             ``merged`` and ``exported``: ``{kl, top1}``.
         licence: SPDX id or a sentence.
+        machine: ``cpu``, ``instructions``, ``threads``; not part of the evidence's own digest.
         runs: ``lapidar``, ``mlflow``, ``prefect`` run ids; not part of the evidence's own digest.
 
     """
@@ -54,6 +56,7 @@ class Evidence:
     parity: dict[str, Any] = field(default_factory=dict)
     contamination: dict[str, Any] = field(default_factory=dict)
     licence: str | None = None
+    machine: dict[str, Any] = field(default_factory=dict)
     runs: dict[str, str] = field(default_factory=dict)
 
 

@@ -38,12 +38,14 @@ class ModelConfig(Config):
         chat_template: ``auto`` (the tokenizer's own, else ``plain``), ``plain``, or a Jinja file.
         eos_token: token that ends an answer, where it isn't the tokenizer's own: a pretrained model knows the one that stood
             behind its training texts, and can't learn one that it never saw.
+        licence: licence of the base model, if its folder doesn't state it.
     """
 
     source: str = "pretrain"
     revision: str | None = Field(None, pattern=r"^[0-9a-f]{40}$")
     chat_template: str = "auto"
     eos_token: str | None = None
+    licence: str | None = None
     pretrain: PretrainConfig = PretrainConfig()
 
     @model_validator(mode="after")

@@ -160,10 +160,7 @@ class Registry:
         version = self._ask(lambda c: versions.aliased(c, name, "champion"))
         if version is None:
             return None
-        with tempfile.TemporaryDirectory() as scratch:
-            where = (version.location, version.evidence, Path(scratch))
-            items = self._ask(lambda c: evidence_files.items(c, *where))
-        return Champion(version.version, version.digest, items)
+        return Champion(version.version, version.digest, self._items(version))
 
     def resolve(self, uri: str) -> Version:
         """The version behind ``models:/name/version`` or ``models:/name@alias``.
@@ -181,6 +178,19 @@ class Registry:
             have = ", ".join(" ".join([v.version, *(f"@{a}" for a in v.aliases)]) for v in self.list_versions(name))
             raise InputError(f"there is no {uri}; {name} has {f'versions {have}' if have else 'no versions'}")
         return found
+
+    def items(self, uri: str) -> list[dict[str, Any]] | None:
+        """The evaluated items that a version carries; None if it carries none."""
+        return self._items(self.resolve(uri))
+
+    def _items(self, version: Version) -> list[dict[str, Any]] | None:
+        with tempfile.TemporaryDirectory() as scratch:
+            return self._ask(lambda c: evidence_files.items(c, version.location, version.evidence, Path(scratch)))
+
+    def note(self, uri: str, tags: Mapping[str, str]) -> None:
+        """Tags of a version that aren't evidence, e.g. ``lapidar.reproduced``."""
+        version = self.resolve(uri)
+        self._ask(lambda c: versions.note(c, version, tags))
 
     def list_versions(self, name: str | None = None) -> list[Version]:
         """All versions of a model, or of all models, newest first."""

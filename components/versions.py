@@ -52,12 +52,16 @@ def create(connection: Connection, handle: LoggedModelHandle, tags: Mapping[str,
 
 def mark(connection: Connection, version: Version, tags: Mapping[str, str], alias: str) -> Version:
     """Sets tags and one alias; returns the version as it is now."""
-    client = connection.client
+    note(connection, version, tags)
+    connection.client.set_registered_model_alias(version.name, alias, version.version)
+    return _of(connection.client.get_model_version(version.name, version.version))
+
+
+def note(connection: Connection, version: Version, tags: Mapping[str, str]) -> None:
+    """Sets tags that have another value."""
     for key, value in tags.items():
         if version.tags.get(key) != value:
-            client.set_model_version_tag(version.name, version.version, key, value)
-    client.set_registered_model_alias(version.name, alias, version.version)
-    return _of(client.get_model_version(version.name, version.version))
+            connection.client.set_model_version_tag(version.name, version.version, key, value)
 
 
 def tagged(connection: Connection, name: str, digest: str) -> Version | None:

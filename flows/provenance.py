@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
+from components.settings import Settings
 from components.store import file_sha256
 
 ROOT = Path(__file__).parent.parent
 LOCK = ROOT / "infra" / "requirements.lock"
+_INSTRUCTIONS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16")
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,21 @@ def code() -> Code:
     revision = _git("rev-parse", "HEAD")
     status = _git("status", "--porcelain") if revision else None
     return Code(revision, None if status is None else not status, file_sha256(LOCK) if LOCK.is_file() else None)
+
+
+def machine(settings: Settings) -> dict[str, Any]:
+    """What of this machine may change the last bits of a result: processor, instructions that matter, threads."""
+    found: dict[str, str] = {}
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            name, _, value = line.partition(":")
+            found.setdefault(name.strip(), value.strip())
+    flags = set(found.get("flags", found.get("Features", "")).split())
+    return {
+        "cpu": found.get("model name", platform.machine()),
+        "instructions": " ".join(flag for flag in _INSTRUCTIONS if flag in flags),
+        "threads": settings.threads or os.cpu_count(),
+    }
 
 
 def _git(*arguments: str) -> str | None:

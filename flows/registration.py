@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ from components.versions import Version
 from flows import provenance, report, services
 
 if TYPE_CHECKING:
-    from flows.run import Run
+    from flows.run import Run, Step
 
 VERIFY = "verify"
 
@@ -169,16 +169,21 @@ def _evidence(run: Run, uploaded: Upload) -> Evidence:
         code={"revision": code.revision, "clean": code.clean},
         lock=code.lock,
         seeds={"recipe": run.recipe.seed},
-        stages=[
-            {"name": s.name, "method": s.method, "key": s.key, "status": s.status, "seconds": s.seconds, "digest": s.digest}
-            for s in run.steps
-        ],
+        stages=[_stage(run, step) for step in run.steps],
         chat_template=base.get("chat_template_sha256"),
+        licence=run.recipe.model.licence or base.get("licence"),
         metrics=scores,
         evaluation=scores[evaluated[0]] if evaluated else {},
         parity=run.sealed[VERIFY].metrics,
+        machine=provenance.machine(run.settings),
         runs=runs,
     )
+
+
+def _stage(run: Run, step: Step) -> dict[str, Any]:
+    """What the evidence says of a stage: enough to tell what was different if a rerun makes another output."""
+    made = run.store.record(run.sealed[step.name]) if step.name in run.sealed else {}
+    return asdict(step) | {name: made[name] for name in ("code", "versions", "device") if name in made}
 
 
 def _items(run: Run) -> Path | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from components.artifacts import ModelRef
 from components.errors import InputError
+from components.models.licence import CARD
 from components.models.load import check_folder
 from components.settings import Settings
 from components.store import content_digest, file_sha256
@@ -20,7 +21,7 @@ class NotFetched(InputError):
     """A model that is elsewhere, and may not be fetched now."""
 
 
-_PATTERNS = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.txt", "*.jinja", "LICENSE*"]
+_PATTERNS = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.txt", "*.jinja", "LICEN[SC]E*"]
 
 
 def kind(source: str) -> str:
@@ -75,7 +76,7 @@ def _snapshot(config: ModelConfig, settings: Settings, fetch: bool) -> Path:
     cache = settings.root / "hub"
     try:
         path = snapshot_download(
-            config.source, revision=config.revision, cache_dir=cache, allow_patterns=_PATTERNS, local_files_only=not fetch
+            config.source, revision=config.revision, cache_dir=cache, allow_patterns=[*_PATTERNS, CARD], local_files_only=not fetch
         )
     except Exception as error:
         raise NotFetched(

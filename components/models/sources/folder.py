@@ -14,7 +14,7 @@ from components.artifacts import Inputs
 from components.config import MethodConfig
 from components.stage import Stage
 
-KEPT = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.txt", "*.jinja", "LICENSE*")
+KEPT = ("*.safetensors", "*.safetensors.index.json", "*.json", "*.model", "*.txt", "*.jinja", "LICEN[SC]E*")
 
 
 class Config(MethodConfig):
@@ -32,6 +32,7 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
         InputError: if the folder is no model, holds pickles only, or would run code.
     """
     from components.models.chat import choose_template, template_hash
+    from components.models.licence import licence
     from components.models.load import check_folder, load_tokenizer
 
     source = inputs.models["source"].base
@@ -50,7 +51,7 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
             "them), so an adapter can't teach it to end answers; set model.eos_token to a token that it knows"
         )
     size = sum(f.stat().st_size for f in target.glob("*.safetensors"))
-    stage.save_metrics({"bytes": size, "chat_template_sha256": template_hash(tokenizer)})
+    stage.save_metrics({"bytes": size, "chat_template_sha256": template_hash(tokenizer), "licence": licence(source)})
 
 
 def indistinct(folder: Path, token: int) -> int:
