@@ -80,6 +80,7 @@ def connect(settings: Settings, uri: str | None, experiment: str) -> Connection:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # prints the stack of what it raises as well
     address = settings.tracking_uri or uri or f"sqlite:///{settings.services / 'mlflow.db'}"
     settings.services.mkdir(parents=True, exist_ok=True)
     artifacts = None if settings.tracking_uri else (settings.services / "artifacts").as_uri()

@@ -126,6 +126,7 @@ def down(as_json: Json = False) -> None:
 
 def main() -> None:
     """Entry point: runs the command and turns errors into messages and exit codes."""
+    logging.raiseExceptions = False  # a log that can't be written (a full disk) isn't worth a stack on the terminal
     as_json = "--json" in sys.argv[1:]
     if as_json:
         output.only_json()

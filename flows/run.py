@@ -11,6 +11,7 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -101,13 +102,19 @@ class Run:
         self.error = error
         self.seconds = round(time.perf_counter() - self._began, 3)
         self.peak_rss_mb = self.memory.stop()
-        content = self.report()
-        (self.folder / "report.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        self.tracker.artifact("report.json", self.folder / "report.json")
-        self.tracker.end(status="finished" if error is None else "failed", seconds=self.seconds)
-        self.tracker.close()
-        logging.getLogger().removeHandler(self._log)
-        self._log.close()
+        try:
+            content = self.report()
+            (self.folder / "report.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            self.tracker.artifact("report.json", self.folder / "report.json")
+            self.tracker.end(status="finished" if error is None else "failed", seconds=self.seconds)
+        except OSError:
+            if error is None:  # on a full disk, what went wrong first is what the user has to hear
+                raise
+        finally:
+            self.tracker.close()
+            logging.getLogger().removeHandler(self._log)
+            with suppress(OSError):
+                self._log.close()
 
     @property
     def uploaded(self) -> Upload:

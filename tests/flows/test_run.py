@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -126,3 +129,31 @@ def test_a_registry_that_loses_weights_fails_the_run_and_makes_no_version(home: 
     assert again["version"]["version"] == "1"
     assert [version.version for version in home.versions()] == ["1"]
     assert [stage["name"] for stage in again["stages"] if stage["status"] == "ran"] == ["verify", "register"]
+
+
+@pytest.fixture
+def small_home(home: Any) -> Iterator[Any]:
+    """A home on a small disk of its own."""
+    home.path.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400m", "tmpfs", str(home.path)], capture_output=True)
+    if done.returncode:
+        pytest.skip("mounting a small tmpfs needs root")
+    yield home
+    subprocess.run(["umount", "--lazy", str(home.path)], check=True)
+
+
+def test_a_full_disk_ends_the_run_with_a_sentence_and_keeps_what_is_finished(small_home: Any) -> None:
+    small_home.run("--until", "base")
+    with (small_home.path / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
+        while True:
+            ballast.write(b"\0" * 4096)
+    os.truncate(small_home.path / "ballast", (small_home.path / "ballast").stat().st_size - (600 << 10))
+    process = small_home.start("--until", "sft")
+    process.communicate(timeout=300)
+    assert process.returncode == 2, small_home.said
+    assert "is full" in small_home.said
+    assert "Traceback" not in small_home.said
+    (small_home.path / "ballast").unlink()
+    report = small_home.run("--until", "sft")
+    assert statuses(report)["base"] == "cached"
+    assert statuses(report)["sft"] == "ran"
