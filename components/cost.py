@@ -146,7 +146,8 @@ def memory(recipe: Recipe, node: Node, shape: Shape, device: str, longest: Mappi
     config: Any = node.config
     if node.section in ("sft", "align", "model") and isinstance(config, TrainConfig):
         weights, optimizer = _trained(recipe, node, shape, wide)
-        return Memory(weights, optimizer, _activations(node, shape, device, longest))
+        copies = config.processes if device == "cpu" else 1  # elsewhere each process has a device, and memory, of its own
+        return Memory(copies * weights, copies * optimizer, copies * _activations(node, shape, device, longest))
     if node.section == "quantize":
         return Memory(whole + quantized(shape, node.method, wide), 0, 64 * 256 * shape.vocab * 4)
     if node.section == "export":
@@ -175,8 +176,8 @@ def seconds(recipe: Recipe, node: Node, shape: Shape, device: str, rows: Mapping
     done = work(node, node.config, rows)
     if done is None:
         return None
-    speed = _CUDA_FLOPS if device == "cuda" else _CPU_FLOPS * (threads or os.cpu_count() or 1)
     config: Any = node.config
+    speed = _CUDA_FLOPS * getattr(config, "processes", 1) if device == "cuda" else _CPU_FLOPS * (threads or os.cpu_count() or 1)
     forward = 2.0 * shape.parameters
     if node.method == "grpo":
         length = config.max_prompt_length + config.max_completion_length
@@ -198,7 +199,7 @@ def work(node: Node, config: Any, rows: Mapping[str, int]) -> float | None:
         if config.max_steps is None and split not in rows:
             return None
         total = rows.get(split, 0) * (getattr(config, "num_generations", 1) if node.method == "grpo" else 1)
-        return float(planned_steps(config, total) * config.batch_size * config.gradient_accumulation)
+        return float(planned_steps(config, total) * config.processes * config.batch_size * config.gradient_accumulation)
     if node.section == "evaluate":
         return float(rows["heldout"]) if "heldout" in rows else None
     return 1.0

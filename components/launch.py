@@ -2,6 +2,8 @@
 
 The child writes below ``work/<section>/<key>/`` and talks to nobody but its parent: a pipe for the outcome,
 ``events.jsonl`` for what happens on the way. It dies with its parent, and its end never ends the flow.
+A stage whose settings ask for several processes runs in as many children, which train together; the first one reports,
+and what it writes is the output. The first that fails ends them all.
 """
 
 from __future__ import annotations
@@ -15,10 +17,10 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -31,6 +33,8 @@ _PR_SET_PDEATHSIG = 1
 _SIGKILL = 9
 _TAIL_LINES = 5
 _FULL_BYTES = 1 << 18
+_MEETING = "meeting"
+_LISTEN_SECONDS = 0.25
 _ERRORS = {kind.__name__: kind for kind in (InputError, LapidarError, StageFailed)}
 
 
@@ -40,7 +44,7 @@ class Job:
 
     Attributes:
         work: the stage's own folder below ``work/``; ``out`` (to be sealed), ``log.txt`` and ``events.jsonl`` stand in it.
-        threads: torch threads, or None for all cores.
+        threads: torch threads of all processes together, or None for all cores.
     """
 
     section: str
@@ -57,10 +61,36 @@ class Job:
         """The folder that will be sealed."""
         return self.work / "out"
 
+    @property
+    def processes(self) -> int:
+        """How many children train together."""
+        return int(self.config.get("processes", 1))
+
+
+@dataclass
+class _Child:
+    """A process of a stage, and what it said last: its outcome or its error."""
+
+    process: Any
+    receiver: Connection
+    message: dict[str, Any] | None = None
+
+    def over(self) -> bool:
+        """Whether it said its last word, or died without one."""
+        alive = self.process.is_alive()  # asked first: what it says before it dies counts
+        if self.message is None and self.receiver.poll():
+            with suppress(EOFError):
+                self.message = self.receiver.recv()
+        return self.message is not None or not alive
+
+    def failed(self) -> bool:
+        """Whether it said an error, or died without a word."""
+        return self.over() and (self.message is None or "error" in self.message)
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a child ended: wall seconds of the stage function and the child's peak resident memory."""
+    """How a stage ended: wall seconds of its function and the peak resident memory of its processes together."""
 
     seconds: float
     peak_rss_mb: float
@@ -82,26 +112,42 @@ def run(job: Job, on_events: Callable[[list[dict[str, Any]]], None] | None = Non
         StageFailed: if the child died or failed otherwise; names the cause and the log.
     """
     job.work.mkdir(parents=True, exist_ok=True)
+    (job.work / _MEETING).unlink(missing_ok=True)
+    children = [_start(job, number) for number in range(job.processes)]
+    offset = 0
+    try:
+        while busy := [child.receiver for child in children if not child.over()]:
+            if any(child.failed() for child in children):
+                break
+            wait(busy, timeout=_LISTEN_SECONDS)
+            offset = _forward(job.work / "events.jsonl", offset, on_events)
+        failed = [child for child in children if child.failed()]
+    except BaseException:
+        _stop(children)
+        raise
+    _stop(child for child in children if not child.over())
+    for child in children:
+        child.process.join()
+    _forward(job.work / "events.jsonl", offset, on_events)
+    if failed:
+        raise _cause(job, failed)
+    said = [child.message or {} for child in children]
+    return Outcome(said[0]["seconds"], sum(message["peak_rss_mb"] for message in said))
+
+
+def _start(job: Job, number: int) -> _Child:
     receiver, sender = _context().Pipe(duplex=False)
-    process = _context().Process(target=_child, args=(job, sender), name=f"lapidar-{job.section}-{job.method}")
+    process = _context().Process(target=_child, args=(job, number, sender), name=f"lapidar-{job.section}-{job.method}")
     with _main_hidden():
         process.start()
     sender.close()
-    offset, message = 0, None
-    try:
-        while process.is_alive() and message is None:
-            if receiver.poll(0.1):
-                message = _receive(receiver)
-            offset = _forward(job.work / "events.jsonl", offset, on_events)
-        process.join()
-    except BaseException:
-        process.kill()
-        process.join()
-        raise
-    if message is None and receiver.poll():
-        message = _receive(receiver)
-    _forward(job.work / "events.jsonl", offset, on_events)
-    return _outcome(job, message, process.exitcode)
+    return _Child(process, receiver)
+
+
+def _stop(children: Iterable[_Child]) -> None:
+    for child in children:
+        child.process.kill()
+        child.process.join()
 
 
 def discard(job: Job) -> None:
@@ -130,14 +176,6 @@ def _nothing() -> None:
     pass
 
 
-def _receive(receiver: Connection) -> dict[str, Any] | None:
-    try:
-        message: dict[str, Any] = receiver.recv()
-        return message
-    except EOFError:
-        return None
-
-
 def _forward(path: Path, offset: int, on_events: Callable[[list[dict[str, Any]]], None] | None) -> int:
     if on_events is None:
         return offset
@@ -147,21 +185,30 @@ def _forward(path: Path, offset: int, on_events: Callable[[list[dict[str, Any]]]
     return offset
 
 
-def _outcome(job: Job, message: dict[str, Any] | None, exitcode: int | None) -> Outcome:
+def _cause(job: Job, failed: list[_Child]) -> LapidarError:
+    """What a stage failed of: a child that was killed comes before one with an error of ours, and that before any other error,
+    which may only say that the child lost the rest.
+    """
     log = job.work / "log.txt"
+    first = min(failed, key=_remoteness)
+    message, exitcode = first.message, first.process.exitcode
     if message is None:
-        cause = f"was killed by signal {-exitcode}" if exitcode and exitcode < 0 else f"ended with exit code {exitcode}"
+        cause = f"was killed by signal {-exitcode}" if exitcode < 0 else f"ended with exit code {exitcode}"
         hint = " (out of memory?)" if exitcode == -_SIGKILL else ""
-        failure = StageKilled if exitcode and exitcode < 0 else StageFailed
+        failure = StageKilled if exitcode < 0 else StageFailed
         text = f"stage {job.section}/{job.method} {cause}{hint}; run again to go on from its last checkpoint; log: {log}"
-        raise failure("\n  ".join([text, *_tail(log)]))
-    if "error" in message:
-        kind = _ERRORS.get(message["error"], StageFailed)
-        text = (
-            message["message"] if kind is not StageFailed else f"stage {job.section}/{job.method}: {message['message']}; log: {log}"
-        )
-        raise kind(text)
-    return Outcome(message["seconds"], message["peak_rss_mb"])
+        return failure("\n  ".join([text, *_tail(log)]))
+    kind = _ERRORS.get(message["error"], StageFailed)
+    return kind(
+        message["message"] if kind is not StageFailed else f"stage {job.section}/{job.method}: {message['message']}; log: {log}"
+    )
+
+
+def _remoteness(child: _Child) -> int:
+    """How far a child's failure is from the first cause."""
+    if child.message is None:
+        return 0
+    return 1 if child.message["error"] in _ERRORS else 2
 
 
 def _tail(log: Path) -> list[str]:
@@ -171,17 +218,17 @@ def _tail(log: Path) -> list[str]:
     return log.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
 
 
-def _child(job: Job, sender: Connection) -> None:
+def _child(job: Job, number: int, sender: Connection) -> None:
     """Body of the child process: environment, the stage function, the outcome."""
     _die_with_parent()
-    lock = (job.work / "lock").open("w")
+    lock = (job.work / f"lock{number or ''}").open("w")
     fcntl.flock(lock, fcntl.LOCK_EX)  # a dying child of an earlier run lets go before this one starts
     log = (job.work / "log.txt").open("a", buffering=1)
     os.dup2(log.fileno(), 1)
     os.dup2(log.fileno(), 2)
     started = time.perf_counter()
     try:
-        _run_stage(job)
+        _run_stage(job, number)
     except BaseException as error:
         sender.send(_failure(error, job))  # before the log, whose disk may be full
         traceback.print_exc()
@@ -193,21 +240,26 @@ def _child(job: Job, sender: Connection) -> None:
     os._exit(0)  # no exit handlers: threads of the libraries must not keep a finished child alive
 
 
-def _run_stage(job: Job) -> None:
+def _run_stage(job: Job, number: int) -> None:
     from components import _warm
-    from components.stage import Stage
+    from components.stage import Released, Stage
 
-    _warm.prepare_child(job.threads, job.seed)
-    shutil.rmtree(job.out, ignore_errors=True)
-    job.out.mkdir(parents=True)
+    _warm.settle()
+    _warm.prepare_child(max(1, (job.threads or os.cpu_count() or 1) // job.processes), job.seed)
+    if job.processes > 1:
+        _warm.join(job.work / _MEETING, number, job.processes, job.device)
+    own = job.work / f"process{number}" if number else job.work  # what the others say and write is no more than their copy
+    shutil.rmtree(own / "out", ignore_errors=True)
+    (own / "out").mkdir(parents=True)
     module = methods.load(job.section, job.method)
-    writer = events.EventWriter(job.work / "events.jsonl")
-    stage = Stage(job.out, job.work / "checkpoints", job.seed, job.device, writer)
+    writer = events.EventWriter(own / "events.jsonl")
+    stage = Stage(own / "out", job.work / "checkpoints", job.seed, job.device, writer)
     stage.work.mkdir(exist_ok=True)
-    module.run(module.Config.model_validate(job.config), job.inputs, stage)
+    with suppress(Released):
+        module.run(module.Config.model_validate(job.config), job.inputs, stage)
     writer.close()
-    (job.out / "log").mkdir(exist_ok=True)
-    shutil.copyfile(job.work / "events.jsonl", job.out / "log" / "events.jsonl")
+    (stage.out / "log").mkdir(exist_ok=True)
+    shutil.copyfile(own / "events.jsonl", stage.out / "log" / "events.jsonl")
 
 
 def _failure(error: BaseException, job: Job) -> dict[str, str]:

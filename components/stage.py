@@ -10,6 +10,10 @@ from typing import Any
 from components.events import EventWriter
 
 
+class Released(Exception):
+    """Ends a process that helped to train: the first one saves and measures alone."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """The child's side of a running stage.

@@ -32,7 +32,7 @@ from components.spool import Spool, flatten
 
 logger = logging.getLogger(__name__)
 Status = Literal["ran", "cached", "finished", "failed", "killed"]
-_GATHER_SECONDS = 0.5
+_GATHER_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 15.0
 
 

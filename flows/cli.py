@@ -92,6 +92,20 @@ def promote(
 
 
 @app.command()
+def reproduce(
+    uri: Annotated[str, typer.Argument(metavar="VERSION", help="models:/name/version or models:/name@alias")],
+    overrides: Overrides = None,
+    revision: Annotated[str | None, typer.Option("--revision", help="Run this git revision instead of the recorded one.")] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the rerun's worktree and home.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Rerun a registered version from its record: identical, within noise, or drifted, and since which stage."""
+    from flows import cli_reproduce
+
+    raise typer.Exit(cli_reproduce.reproduce(uri, revision, overrides or [], keep, as_json))
+
+
+@app.command()
 def deploy(
     recipe: Annotated[str | None, typer.Argument(help="Recipe by name or path; without one, lists what is scheduled.")] = None,
     overrides: Overrides = None,

@@ -43,7 +43,7 @@ def list_versions(name: str | None, as_json: bool) -> None:
 
 def show(uri: str, as_json: bool) -> None:
     """Prints a version's evidence, parity chain, gate with reasons, and lineage."""
-    registry = _registry_for(uri)
+    registry = registry_for(uri)
     shown = registry.show(uri)
     if as_json:
         output.document(shown)
@@ -61,7 +61,7 @@ def promote(uri: str, override: bool, who: str, reason: str, as_json: bool) -> i
         raise InputError("--who and --reason belong to an override; add --override, or leave them out to obey the gate")
     if override and not (who.strip() and reason.strip()):
         raise InputError("an override is logged for good with a name and a reason; add --who NAME and --reason TEXT")
-    registry = _registry_for(uri)
+    registry = registry_for(uri)
     shown = registry.show(uri)
     gate = Gate.from_dict(shown["gate"])
     try:
@@ -197,7 +197,7 @@ def _registry() -> Registry | None:
     return Registry(settings, address)
 
 
-def _registry_for(uri: str) -> Registry:
+def registry_for(uri: str) -> Registry:
     """The registry, if it has a model of the URI's name.
 
     Raises:

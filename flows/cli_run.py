@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,7 +24,7 @@ def run(recipe: str, overrides: list[str], start: str | None, until: str | None)
     """Runs a recipe and prints its summary; returns the exit code."""
     settings, loaded = Settings(), recipes.load(recipe, overrides)
     selection = stages.select(graph.build(loaded), start, until)
-    with home_lock(settings), _prefect(settings) as wait, _listening():
+    with home_lock(settings), services.prefect(settings) as wait, _listening():
         if _must_run(loaded, selection, settings):
             threading.Thread(target=launch.warm_up, daemon=True).start()
         from flows.pipeline import pipeline
@@ -41,23 +40,6 @@ def run(recipe: str, overrides: list[str], start: str | None, until: str | None)
     if output.is_json():
         output.document(report)
     return GATE_NOT_PASSED if report["registers"] and report["gate"]["verdict"] != "pass" else DONE
-
-
-@contextmanager
-def _prefect(settings: Settings) -> Iterator[Callable[[], None]]:
-    """A Prefect server: the one of the local services, else one for this run only. Gives a function that waits for it."""
-    if (address := services.address(settings, "prefect")) is not None:
-        server.use(settings, f"{address}/api")
-        yield lambda: None
-        return
-    temporary = server.TemporaryServer(settings)
-    server.use(settings, temporary.api)
-    try:
-        yield temporary.wait
-    finally:
-        if "prefect" in sys.modules:
-            server.drain()
-        temporary.stop()
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import psutil
 class PeakMemory:
     """Samples the sum of resident memory of the process tree. Pages shared by a fork count in each process: an upper bound."""
 
-    def __init__(self, interval: float = 0.5) -> None:
+    def __init__(self, interval: float = 1.0) -> None:
         self.peak_mb = 0.0
         self._interval = interval
         self._stop = threading.Event()

@@ -21,6 +21,9 @@ from components.errors import LapidarError
 from components.settings import Settings
 
 _START_SECONDS = 120
+_IDLE = ["CANCELLATION_CLEANUP", "CLEANUP_RECONCILER", "FOREMAN", "LATE_RUNS"]
+_IDLE += ["PAUSE_EXPIRATIONS", "REPOSSESSOR", "SCHEDULER", "TRIGGERS"]
+"""Services of Prefect's server that have nothing to do where nothing is scheduled; their loops would take time from training."""
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -39,6 +42,12 @@ def environment(settings: Settings) -> dict[str, str]:
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "PREFECT_CLI_COLORS": "false",
     }
+
+
+def _only_recording() -> dict[str, str]:
+    """Variables of a server that no worker asks and that ends with its run."""
+    idle = {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in _IDLE}
+    return {**idle, "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 
 
 def use(settings: Settings, api: str) -> None:
@@ -64,7 +73,7 @@ class TemporaryServer:
                 stdout=output,
                 stderr=output,
                 pass_fds=[listener.fileno()],
-                env={**os.environ, **environment(settings), "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"},
+                env={**os.environ, **environment(settings), **_only_recording()},
                 start_new_session=True,  # Ctrl-C goes to the run, which ends the server last
             )
         listener.close()
@@ -160,6 +169,7 @@ def _leave_with(pipe: BinaryIO) -> None:
 def main() -> None:
     """Body of the server's process: ``python -m flows.server FD`` with a listening socket and a pipe as standard input."""
     threading.Thread(target=_leave_with, args=(sys.stdin.buffer,), daemon=True).start()
+    os.nice(10)  # training goes first: a thread of it that waits holds up all the others
     import uvicorn
 
     listener = socket.socket(fileno=int(sys.argv[1]))

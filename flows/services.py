@@ -16,8 +16,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,16 +58,31 @@ class Service:
 def services(settings: Settings) -> list[Service]:
     """All services of a home, in the order in which they start."""
     found = ports(settings)
-    prefect, mlflow = f"http://127.0.0.1:{found['prefect']}", f"http://127.0.0.1:{found['mlflow']}"
+    api, mlflow = f"http://127.0.0.1:{found['prefect']}", f"http://127.0.0.1:{found['mlflow']}"
     private = server.environment(settings)
-    client = private | {"PREFECT_API_URL": f"{prefect}/api"}
+    client = private | {"PREFECT_API_URL": f"{api}/api"}
     return [
-        Service(
-            "prefect", found["prefect"], _prefect, lambda port: private | _prefect_server(port), _answers(f"{prefect}/api/health")
-        ),
-        Service("worker", None, _worker, lambda _: client, lambda: _worker_online(prefect), after="prefect", keeps_children=True),
+        Service("prefect", found["prefect"], _prefect, lambda port: private | _prefect_server(port), _answers(f"{api}/api/health")),
+        Service("worker", None, _worker, lambda _: client, lambda: _worker_online(api), after="prefect", keeps_children=True),
         Service("mlflow", found["mlflow"], lambda port: _mlflow(settings, port), lambda _: _MLFLOW, _answers(f"{mlflow}/health")),
     ]
+
+
+@contextmanager
+def prefect(settings: Settings) -> Iterator[Callable[[], None]]:
+    """A Prefect server: the one of the local services, else one for this command only. Gives a function that waits for it."""
+    if (found := address(settings, "prefect")) is not None:
+        server.use(settings, f"{found}/api")
+        yield lambda: None
+        return
+    temporary = server.TemporaryServer(settings)
+    server.use(settings, temporary.api)
+    try:
+        yield temporary.wait
+    finally:
+        if "prefect" in sys.modules:
+            server.drain()
+        temporary.stop()
 
 
 def _answers(url: str) -> Callable[[], bool]:

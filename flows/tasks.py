@@ -27,7 +27,7 @@ from flows.run import Registration, Run, Step, killed_runs
 from flows.stages import DATA, REGISTER
 
 logger = logging.getLogger(__name__)
-_PROGRESS_SECONDS = 2.0
+_PROGRESS_SECONDS = 5.0
 
 
 def _was_killed(task: Any, task_run: Any, state: Any) -> bool:

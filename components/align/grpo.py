@@ -24,7 +24,7 @@ class Config(FineTuneConfig):
     """Settings of GRPO.
 
     Attributes:
-        batch_size: completions of one forward pass (prompts × generations).
+        batch_size: completions of one forward pass and process (prompts × generations).
         num_generations: completions a prompt: the group whose mean reward is the baseline.
         steps_per_generation: forward passes that share one batch of rollouts; None is one optimizer step's worth.
         num_iterations: how often each batch of rollouts is trained on.
@@ -53,11 +53,11 @@ class Config(FineTuneConfig):
 
     @model_validator(mode="after")
     def _groups_fit(self) -> Config:
-        rollouts = self.batch_size * (self.steps_per_generation or self.gradient_accumulation)
+        rollouts = self.processes * self.batch_size * (self.steps_per_generation or self.gradient_accumulation)
         if rollouts % self.num_generations:
             raise ValueError(
                 f"num_generations={self.num_generations} doesn't divide the {rollouts} completions of one batch of rollouts "
-                "(batch_size × steps_per_generation)"
+                "(processes × batch_size × steps_per_generation)"
             )
         return self
 

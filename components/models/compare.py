@@ -10,6 +10,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+_BATCH = 16
+"""Rows that are continued together."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -74,15 +77,19 @@ def compare(reference: Any, other: Any, rows: Sequence[Sequence[int]], continue_
 
 
 def _continuations(first: Any, second: Any, rows: Sequence[Sequence[int]], length: int) -> Iterator[tuple[list[int], list[int]]]:
+    for start in range(0, len(rows), _BATCH) if length else ():
+        batch = rows[start : start + _BATCH]
+        yield from zip(_continued(first, batch, length), _continued(second, batch, length), strict=True)
+
+
+def _continued(model: Any, rows: Sequence[Sequence[int]], length: int) -> list[list[int]]:
+    """Greedy continuations of rows that are padded on the left to one length."""
     import torch
 
-    for row in rows if length else ():
-        answers = []
-        for model in (first, second):
-            ids = torch.tensor([list(row)], device=model.device)
-            with torch.no_grad():
-                whole = model.generate(
-                    input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=length, do_sample=False, pad_token_id=0
-                )
-            answers.append(whole[0, ids.shape[1] :].tolist())
-        yield answers[0], answers[1]
+    widest = max(len(row) for row in rows)
+    ids = torch.tensor([[0] * (widest - len(row)) + list(row) for row in rows], device=model.device)
+    mask = torch.tensor([[0] * (widest - len(row)) + [1] * len(row) for row in rows], device=model.device)
+    with torch.no_grad():
+        whole = model.generate(input_ids=ids, attention_mask=mask, max_new_tokens=length, do_sample=False, pad_token_id=0)
+    continued: list[list[int]] = whole[:, widest:].tolist()
+    return continued

@@ -15,7 +15,9 @@ class TrainConfig(MethodConfig):
 
     Attributes:
         lr: peak learning rate.
-        batch_size: rows of one forward pass and device.
+        batch_size: rows of one forward pass and process.
+        processes: that train together on this machine, with a GPU each or sharing the CPU's threads; an optimizer step takes
+            ``processes × batch_size × gradient_accumulation`` rows.
         gradient_accumulation: forward passes for one optimizer step.
         epochs: passes over the split, unless ``max_steps`` ends training earlier.
         warmup: share of the steps in which the learning rate rises.
@@ -27,6 +29,7 @@ class TrainConfig(MethodConfig):
 
     lr: float = Field(1e-4, gt=0)
     batch_size: int = Field(16, ge=1)
+    processes: int = Field(1, ge=1)
     gradient_accumulation: int = Field(1, ge=1)
     epochs: float = Field(1.0, gt=0)
     max_steps: int | None = Field(None, ge=1)
@@ -90,8 +93,8 @@ def trainer_arguments(config: TrainConfig, stage: Stage, total_rows: int) -> dic
 
 
 def planned_steps(config: TrainConfig, total_rows: int) -> int:
-    """Optimizer steps that the settings ask for on a split of ``total_rows`` rows, in one process."""
+    """Optimizer steps that the settings ask for on a split of ``total_rows`` rows."""
     if config.max_steps is not None:
         return config.max_steps
-    batches = -(-total_rows // config.batch_size)
+    batches = -(-total_rows // (config.batch_size * config.processes))
     return max(1, int(config.epochs * max(1, batches // config.gradient_accumulation)))

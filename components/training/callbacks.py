@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from transformers import TrainerCallback
 
 from components.errors import StageFailed
@@ -47,6 +48,7 @@ class WholeCheckpoints(TrainerCallback):  # type: ignore[misc]
         The frozen copy that DPO and GRPO hold the policy to is taken out: a trainer makes it anew, and from a checkpoint that
         has one transformers loads it alone, so that the policy would begin anew with an old optimizer.
         """
+        PartialState().wait_for_everyone()  # each process adds its random state
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
         shutil.rmtree(folder / "ref", ignore_errors=True)
         (folder / _COMPLETE).write_text("")

@@ -10,7 +10,7 @@ from components import methods
 from components.artifacts import ModelRef
 from components.errors import InputError, StageFailed
 from components.models.load import keep_weight_layout, load_model
-from components.stage import Stage
+from components.stage import Released, Stage
 from components.training.arguments import FineTuneConfig
 from components.training.callbacks import FiniteLoss, Report, WholeCheckpoints, last_checkpoint
 
@@ -50,12 +50,25 @@ def fit(trainer: Any, stage: Stage, *callbacks: Any) -> Any:
 
     Returns:
         The trained model.
+
+    Raises:
+        StageFailed: if no weight changed, or several processes ended with different ones.
+        Released: in all processes but the first.
     """
+    from accelerate.utils import gather_object
+
     for callback in (Report(stage.events), FiniteLoss(), *callbacks, WholeCheckpoints()):
         trainer.add_callback(callback)
     before = _fingerprint(trainer.model)
-    trainer.train(resume_from_checkpoint=last_checkpoint(stage.work))
-    if _fingerprint(trainer.model) == before:
+    with trainer.accelerator.main_process_first():
+        checkpoint = last_checkpoint(stage.work)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    after = _fingerprint(trainer.model)
+    if len(set(gather_object([after]))) > 1:
+        raise StageFailed("the processes that trained together ended with different weights; train with processes=1 and report it")
+    if not trainer.accelerator.is_main_process:
+        raise Released
+    if after == before:
         raise StageFailed("training changed no weight: no gradient reached the trainable parameters; check target_modules and lr")
     return trainer.accelerator.unwrap_model(trainer.model)
 

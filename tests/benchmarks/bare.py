@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -34,7 +35,7 @@ def main(recipe_name: str, folder: Path, overrides: list[str]) -> None:
         out, work = folder / node.name / "out", folder / node.name / "work"
         out.mkdir(parents=True)
         work.mkdir()
-        _warm.prepare_child(settings.threads, loaded.seed)
+        _warm.prepare_child(settings.threads or os.cpu_count() or 1, loaded.seed)
         began = time.perf_counter()
         stage = Stage(out, work, loaded.seed, device_class(settings), EventWriter(work / "events.jsonl"))
         given = graph.inputs(node, data, sealed, {"source": source} if source else {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -36,12 +37,18 @@ def pretrain(tiny_recipe: Recipe, tiny_data: DatasetRef, tmp_path: Path) -> Call
     return make
 
 
+def working(process: psutil.Process, work: Path) -> bool:
+    """Whether a process has the log of a work folder open."""
+    with suppress(psutil.Error):
+        return any(file.path == str(work / "log.txt") for file in process.open_files())
+    return False
+
+
 def child(work: Path) -> psutil.Process:
-    """The process that has the log of a work folder open."""
+    """A process that works in a folder."""
     for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if any(file.path == str(work / "log.txt") for file in process.open_files()):
-                return process
+        if working(process, work):
+            return process
     raise AssertionError(f"nobody works in {work}")
 
 
@@ -160,6 +167,59 @@ def test_a_torn_checkpoint_is_not_resumed_from(pretrain: Callable[..., Job]) -> 
     (newest / "model.safetensors").write_bytes(b"torn")
     launch.run(killed)
     assert weights(killed) == weights(whole)
+
+
+def loaded(job: Job) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(job.out / "model" / "model.safetensors")
+
+
+@pytest.mark.slow
+def test_two_processes_train_the_model_of_one_with_twice_the_batch(pretrain: Callable[..., Job]) -> None:
+    first_pass = {"max_steps": 20}  # behind it, one process takes a smaller last batch where two take rows twice
+    alone = pretrain("alone", batch_size=8, **first_pass)
+    together = pretrain("together", batch_size=4, processes=2, **first_pass)
+    heard: list[dict[str, Any]] = []
+    launch.run(alone)
+    launch.run(together, heard.extend)
+    there, here = loaded(alone), loaded(together)
+    assert there.keys() == here.keys()
+    apart = sum(float((there[name] - here[name]).abs().sum()) for name in here) / sum(here[name].numel() for name in here)
+    assert apart < 1e-5, "Adam turns rounding into larger steps only where there is hardly a gradient"
+    assert [e["done"] for e in heard if e["kind"] == "progress"] == list(range(1, 21))
+    one, two = (json.loads((job.out / "metrics.json").read_text()) for job in (alone, together))
+    assert two["tokens_seen"] == one["tokens_seen"]
+    assert two["heldout_loss"] == pytest.approx(one["heldout_loss"], abs=1e-3)
+    assert sorted(path.name for path in together.out.iterdir()) == sorted(path.name for path in alone.out.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [0, 1])
+def test_two_processes_of_which_one_is_killed_go_on_to_the_same_weights(pretrain: Callable[..., Job], number: int) -> None:
+    whole, killed = pretrain("whole", processes=2), pretrain("killed", processes=2)
+    launch.run(whole)
+
+    def kill(_: psutil.Process) -> None:
+        family = sorted((p for p in psutil.Process().children(recursive=True) if working(p, killed.work)), key=lambda p: p.pid)
+        assert len(family) == 2
+        family[number].kill()
+
+    with pytest.raises(StageKilled, match="signal 9"):
+        launch.run(killed, at_step(killed, 25, kill))
+    heard: list[dict[str, Any]] = []
+    before = len(events.read(killed.work / "events.jsonl")[0])
+    launch.run(killed, heard.extend)
+    assert next(e["done"] for e in heard[before:] if e["kind"] == "progress") > 10, "it began anew"
+    assert weights(killed) == weights(whole)
+
+
+@pytest.mark.slow
+def test_the_cause_is_told_not_that_the_other_process_lost_its_team(pretrain: Callable[..., Job]) -> None:
+    job = pretrain(processes=2)
+    (job.work / "process1" / "events.jsonl").mkdir(parents=True)
+    with pytest.raises(StageFailed, match=r"stage model/pretrain: IsADirectoryError: .*events.jsonl'; log: "):
+        launch.run(job)
 
 
 def test_an_interrupted_parent_ends_its_child(pretrain: Callable[..., Job]) -> None:

@@ -100,6 +100,14 @@ def test_two_empty_homes_make_the_same_weights(finished: Finished, home: Any, di
     assert other["version"]["digest"] == report["version"]["digest"]
 
 
+def test_a_registered_version_is_the_base_of_another_run(finished: Finished) -> None:
+    home, report = finished
+    other = home.run("model.source=models:/tiny/1", "--until", "sft")
+    assert statuses(other)["evaluate.base"] == "ran"
+    assert other["metrics"]["base"] == report["metrics"]["grpo"]
+    assert [version.version for version in home.versions()] == ["1"]
+
+
 LOSES_WEIGHTS = """
 import shutil, tempfile
 from pathlib import Path

@@ -78,12 +78,12 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
     trainer = Trainer(model=model, args=arguments, train_dataset=Blocks(train))
     model = fit(trainer, stage)
     save_full(model, tokenizer, stage.out / "model")
-    seen = trainer.state.global_step * config.batch_size * config.gradient_accumulation * config.block
+    rows = trainer.state.global_step * config.processes * config.batch_size * config.gradient_accumulation
     stage.save_metrics(
         {
             "parameters": model.num_parameters(),
             "vocab_size": len(tokenizer),
-            "tokens_seen": seen,
+            "tokens_seen": rows * config.block,
             "corpus_tokens": len(blocks) * config.block,
             "heldout_loss": mean_loss(model, test),
             "chat_template_sha256": template_hash(tokenizer),

@@ -1,0 +1,169 @@
+"""Compares a registered version with a rerun of it: identical, within noise, or drifted and since which stage. Pure.
+
+*identical*: every stage's output has the digest that it had. *within noise*: some haven't, and no metric of the registered
+model has a paired 95 % interval that excludes zero. *drifted*: the rest. Where outputs differ, the first stage whose
+output does is named with everything that was different about it; what nothing explains is nondeterminism.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from components.artifacts import Estimate
+from components.statistics import paired_difference
+
+Item = Mapping[str, Any]
+What = Literal["data", "seed", "recipe", "code", "lock", "hardware", "nondeterminism", "run"]
+_NAMES_ITS_UPLOAD = "verify"  # its output tells of this very copy in the registry
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Something that was different, with both values."""
+
+    what: What
+    text: str
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of the registered model: rerun minus original on the same items; no difference where they can't be paired."""
+
+    benchmark: str
+    metric: str
+    difference: Estimate | None
+
+    @property
+    def within(self) -> bool:
+        """Whether the interval leaves room for no difference."""
+        return self.difference is not None and self.difference.low <= 0 <= self.difference.high
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What a rerun showed.
+
+    Attributes:
+        first: the first stage whose output differs; None if none does, or the rerun made none.
+        stages: ``{name: (digest then, digest now)}`` in the order of the run; None for a stage that the other one lacks.
+        metrics: compared if outputs differ.
+    """
+
+    verdict: Literal["identical", "within noise", "drifted"]
+    first: str | None
+    causes: list[Cause]
+    stages: dict[str, tuple[str | None, str | None]]
+    metrics: list[Metric]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-ready values."""
+        return asdict(self)
+
+
+def compare(
+    then: Mapping[str, Any], now: Mapping[str, Any], items_then: Sequence[Item] | None, items_now: Sequence[Item] | None
+) -> Reproduction:
+    """The verdict from the evidence (``evidence.json``'s ``evidence``) and the evaluated items of both versions."""
+    before, after = _stages(then), _stages(now)
+    names = list(dict.fromkeys([*before, *after]))
+    stages = {name: (before.get(name, {}).get("digest"), after.get(name, {}).get("digest")) for name in names}
+    first = next((name for name, (a, b) in stages.items() if a != b or a is None), None)
+    if first is None and names:
+        return Reproduction("identical", None, [], stages, [])
+    causes = list(_causes(str(first), then, now)) if first else [Cause("run", "neither version says which stages it was made of")]
+    metrics = _metrics(items_then or [], items_now or [])
+    within = bool(metrics) and all(metric.within for metric in metrics)
+    return Reproduction("within noise" if within else "drifted", first, causes, stages, metrics)
+
+
+def failed(then: Mapping[str, Any], text: str) -> Reproduction:
+    """The verdict on a rerun that ended without a version."""
+    stages: dict[str, tuple[str | None, str | None]] = {name: (stage.get("digest"), None) for name, stage in _stages(then).items()}
+    return Reproduction("drifted", None, [Cause("run", text)], stages, [])
+
+
+def _stages(evidence: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {stage["name"]: stage for stage in evidence.get("stages", []) if stage["name"] != _NAMES_ITS_UPLOAD}
+
+
+def _causes(name: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Cause]:
+    """All that was different about a stage; nothing found is nondeterminism."""
+    found = [
+        *(_data(then, now) if name == "data" else []),
+        *_changed("seed", "seed", then.get("seeds", {}), now.get("seeds", {})),
+        *_recipe(then.get("recipe", {}), now.get("recipe", {})),
+        *_made_with(name, then, now),
+        *_changed("hardware", "", then.get("machine", {}), now.get("machine", {})),
+    ]
+    yield from found
+    if not found:
+        known = then.get("machine") and _stages(then).get(name, {}).get("versions")
+        hint = "" if known or name == "data" else " (or the machine or the packages, which the version doesn't name)"
+        yield Cause("nondeterminism", f"{name} made another output from the same inputs, settings, code and packages{hint}")
+
+
+def _data(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Cause]:
+    a, b = (evidence.get("dataset", {}).get("md5") for evidence in (then, now))
+    if a != b:
+        yield Cause("data", f"dataset version {a} then, {b} now")
+
+
+def _recipe(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Cause]:
+    a, b = _flat(then), _flat(now)
+    for key in sorted(a.keys() | b.keys()):
+        if key != "seed" and a.get(key) != b.get(key):
+            yield Cause("recipe", f"{key}: {a.get(key)!r} then, {b.get(key)!r} now")
+
+
+def _made_with(name: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Cause]:
+    """Source, packages and device of a stage."""
+    a, b = _stages(then).get(name, {}), _stages(now).get(name, {})
+    if a.get("code") != b.get("code"):
+        revisions = " and ".join(_revision(evidence.get("code", {})) for evidence in (then, now))
+        yield Cause("code", f"the source that {name} runs was another one (revisions {revisions})")
+    elif not a and then.get("code", {}).get("revision") != now.get("code", {}).get("revision"):
+        yield Cause("code", f"{name} wasn't a stage then")
+    yield from _changed("lock", "", a.get("versions") or {}, b.get("versions") or {})
+    yield from _changed("hardware", "", {"device": a.get("device")}, {"device": b.get("device")})
+
+
+def _revision(code: Mapping[str, Any]) -> str:
+    return f"{str(code.get('revision'))[:12]}{'' if code.get('clean') else ' with uncommitted changes'}"
+
+
+def _changed(what: What, prefix: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Cause]:
+    for key in sorted(then.keys() | now.keys()):
+        if then.get(key) != now.get(key):
+            yield Cause(what, f"{f'{prefix} of ' if prefix else ''}{key}: {then.get(key)} then, {now.get(key)} now")
+
+
+def _metrics(then: Sequence[Item], now: Sequence[Item]) -> list[Metric]:
+    """Paired differences of every metric, by benchmark."""
+    a, b = _scores(then), _scores(now)
+    found = []
+    for benchmark, metric in dict.fromkeys([*a, *b]):
+        old, new = a.get((benchmark, metric), {}), b.get((benchmark, metric), {})
+        paired = old.keys() == new.keys()
+        found.append(
+            Metric(benchmark, metric, paired_difference([new[i] for i in old], list(old.values())) if paired and old else None)
+        )
+    return found
+
+
+def _scores(items: Sequence[Item]) -> dict[tuple[str, str], dict[tuple[str, str], float]]:
+    """{(benchmark, metric): {(id, prompt): score}}."""
+    found: dict[tuple[str, str], dict[tuple[str, str], float]] = {}
+    for item in items:
+        for metric, score in item["scores"].items():
+            found.setdefault((item["benchmark"], metric), {})[str(item["id"]), str(item["prompt"])] = float(score)
+    return found
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested recipe by dotted names."""
+    entries = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else None
+    if entries is None:
+        return {prefix.rstrip("."): value}
+    return {name: leaf for key, inner in entries for name, leaf in _flat(inner, f"{prefix}{key}.").items()}
