@@ -73,6 +73,8 @@ def join(meeting: Path, process: int, processes: int, device: str) -> None:
     }
     os.environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())  # accelerate sets its own number where this isn't given
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    if device == "cpu":
+        os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"  # it would be cpu:0, cpu:1, …, and torch loads no checkpoint onto these
     if device == "cuda":
         if processes > torch.cuda.device_count():
             raise InputError(f"processes={processes}, but there are {torch.cuda.device_count()} GPUs; lower it")
