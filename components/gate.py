@@ -11,11 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from components.artifacts import Estimate
+
 if TYPE_CHECKING:
     from components.recipe import RegisterConfig
 
 Verdict = Literal["pass", "fail", "unknown"]
 Item = Mapping[str, Any]
+Scores = Mapping[str, Mapping[str, float]]
 LOGIT_TOLERANCE = 1e-4
 
 
@@ -37,7 +40,9 @@ class Evidence:
         evaluation: ``{benchmark: {metric: {value, low, high, n}}}`` of the registered model.
         parity: ``ok`` and, by hand-over, ``reload…: {identical_tokens, max_logit_difference}``,
             ``merged`` and ``exported``: ``{kl, top1}``.
+        contamination: ``state`` (clean, contaminated or not checked) and what it rests on.
         licence: SPDX id or a sentence.
+        sizes: bytes of the uploaded weights by folder: ``adapter``, ``merged``, ``export``.
         machine: ``cpu``, ``instructions``, ``threads``; not part of the evidence's own digest.
         runs: ``lapidar``, ``mlflow``, ``prefect`` run ids; not part of the evidence's own digest.
 
@@ -56,6 +61,7 @@ class Evidence:
     parity: dict[str, Any] = field(default_factory=dict)
     contamination: dict[str, Any] = field(default_factory=dict)
     licence: str | None = None
+    sizes: dict[str, int] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
     runs: dict[str, str] = field(default_factory=dict)
 
@@ -122,7 +128,11 @@ def decide(
     reasons = [
         *check_parity(evidence.parity, config, exported=bool(evidence.recipe.get("export"))),
         *check_usable(evidence.evaluation, config),
-        *check_champion(evidence.digest, items, champion, config.metric),
+        *check_champion(evidence.digest, items, champion, config.metric, config.margin),
+        *check_guards(evidence.digest, items, champion, config.guards),
+        *check_licence(evidence.licence, config.licences),
+        *check_size(evidence.sizes, config.max_mb),
+        *check_contamination(evidence.contamination, config.require_clean),
     ]
     found = {reason.verdict for reason in reasons}
     verdict: Verdict = "fail" if "fail" in found else "unknown" if "unknown" in found else "pass"
@@ -162,10 +172,12 @@ def check_usable(evaluation: Mapping[str, Any], config: RegisterConfig) -> list[
     return reasons
 
 
-def check_champion(digest: str, items: Sequence[Item] | None, champion: Champion | None, metric: str) -> list[Reason]:
+def check_champion(
+    digest: str, items: Sequence[Item] | None, champion: Champion | None, metric: str, margin: float = 0.0
+) -> list[Reason]:
     """The candidate beats the champion on the same items, by a paired 95 % interval on every benchmark's metric.
 
-    Better on one benchmark and worse on none passes.
+    Better by more than the margin on one benchmark and worse on none passes.
     """
     check = "champion"
     if champion is not None and champion.digest == digest:
@@ -182,27 +194,82 @@ def check_champion(digest: str, items: Sequence[Item] | None, champion: Champion
     if {b: ids.keys() for b, ids in scores.items()} != {b: ids.keys() for b, ids in theirs.items()}:
         text = f"champion (version {champion.version}) was evaluated on other items; evaluate it on the same ones"
         return [Reason(check, "unknown", text)]
-    return _compare(scores, theirs, champion.version, metric)
+    reasons, better = [], False
+    for benchmark, difference in _differences(scores, theirs).items():
+        better |= difference.low > margin
+        reasons.append(_no_worse(check, benchmark, metric, champion.version, difference))
+    if not better:
+        least = f"{margin:+.3f}" if margin else "zero"
+        text = f"not shown to be better than the champion (version {champion.version}): no interval lies above {least}"
+        reasons.append(Reason(check, "fail", text))
+    return reasons
 
 
-def _compare(
-    ours: Mapping[str, Mapping[str, float]], theirs: Mapping[str, Mapping[str, float]], version: str, metric: str
-) -> list[Reason]:
+def check_guards(digest: str, items: Sequence[Item] | None, champion: Champion | None, guards: Sequence[str]) -> list[Reason]:
+    """The candidate isn't shown to be worse than the champion in any guarded metric."""
+    check = "guards"
+    if champion is None or champion.digest == digest:
+        return [Reason(check, "pass", f"{metric}: no other champion to compare with") for metric in guards]
+    reasons = []
+    for metric in guards:
+        ours, theirs = _scores(items or [], metric), _scores(champion.items or [], metric)
+        if not ours or {b: ids.keys() for b, ids in ours.items()} != {b: ids.keys() for b, ids in theirs.items()}:
+            text = f"{metric}: candidate and champion (version {champion.version}) have no such score of the same items"
+            reasons.append(Reason(check, "unknown", text))
+            continue
+        differences = _differences(ours, theirs)
+        reasons += [_no_worse(check, benchmark, metric, champion.version, found) for benchmark, found in differences.items()]
+    return reasons
+
+
+def check_licence(licence: str | None, allowed: Sequence[str] | None) -> list[Reason]:
+    """The base model's licence is one of those allowed."""
+    if allowed is None:
+        return []
+    if licence is None:
+        text = "the base model states no licence; name it with model.licence once you have read it"
+        return [Reason("licence", "unknown", text)]
+    listed = ", ".join(allowed) or "none"
+    if licence.lower() in {name.lower() for name in allowed}:
+        return [Reason("licence", "pass", f"{licence} is allowed")]
+    return [Reason("licence", "fail", f"{licence} isn't allowed; allowed are {listed}")]
+
+
+def check_size(sizes: Mapping[str, int], limit: float | None) -> list[Reason]:
+    """What is served, the exported weights or else the merged ones, is small enough. ``limit`` in MiB."""
+    if limit is None:
+        return []
+    served = next((name for name in ("export", "merged") if name in sizes), None)
+    if served is None:
+        return [Reason("size", "unknown", "the size of the weights was not recorded")]
+    size = sizes[served] / 2**20
+    return [Reason("size", "pass" if size <= limit else "fail", f"{served}: {size:,.1f} MiB, at most {limit:,.1f} allowed")]
+
+
+def check_contamination(found: Mapping[str, Any], required: bool) -> list[Reason]:
+    """Contamination was looked for and not found."""
+    if not required:
+        return []
+    state = found.get("state", "not checked")
+    verdict: Verdict = "pass" if state == "clean" else "fail" if state == "contaminated" else "unknown"
+    reason = found.get("reason") or ("no stage looked for it" if not found else "")
+    return [Reason("contamination", verdict, f"{state}: {reason}" if reason else str(state))]
+
+
+def _differences(ours: Scores, theirs: Scores) -> dict[str, Estimate]:
+    """Candidate minus champion by benchmark, on the same items."""
     from components.statistics import paired_difference
 
-    reasons, better = [], 0
-    for benchmark, values in ours.items():
-        ids = list(values)
-        difference = paired_difference([values[i] for i in ids], [theirs[benchmark][i] for i in ids])
-        better += difference.low > 0
-        interval = f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}], n={difference.n}"
-        text = f"{benchmark} {metric} against champion (version {version}): {interval}"
-        verdict: Verdict = "fail" if difference.high < 0 else "pass"
-        reasons.append(Reason("champion", verdict, text))
-    if not better:
-        text = f"not shown to be better than the champion (version {version}): no interval lies above zero"
-        reasons.append(Reason("champion", "fail", text))
-    return reasons
+    return {
+        benchmark: paired_difference(list(values.values()), [theirs[benchmark][item] for item in values])
+        for benchmark, values in ours.items()
+    }
+
+
+def _no_worse(check: str, benchmark: str, metric: str, version: str, difference: Estimate) -> Reason:
+    interval = f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}], n={difference.n}"
+    text = f"{benchmark} {metric} against champion (version {version}): {interval}"
+    return Reason(check, "fail" if difference.high < 0 else "pass", text)
 
 
 def _reload(name: str, found: Mapping[str, Any] | None) -> Reason:

@@ -64,6 +64,11 @@ class RegisterConfig(Config):
         max_kl: largest mean KL (nats a token) from the trained model to the exported one.
         min_top1: least share of positions where both have the same most probable token.
         max_unusable: largest share of truncated or unparsed answers.
+        margin: by how much the candidate must be better than the champion: the whole interval lies above it.
+        guards: metrics in which it may not be worse than the champion: no whole interval below zero.
+        licences: licences that the base model may have, as its version states them; None asks for none.
+        max_mb: largest size of the weights that are served, in MiB.
+        require_clean: whether contamination must have been looked for and not found; *not checked* isn't clean.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -71,6 +76,11 @@ class RegisterConfig(Config):
     max_kl: float = Field(0.5, ge=0)
     min_top1: float = Field(0.8, ge=0, le=1)
     max_unusable: float = Field(0.2, ge=0, le=1)
+    margin: float = Field(0.0, ge=0)
+    guards: tuple[str, ...] = ()
+    licences: tuple[str, ...] | None = None
+    max_mb: float | None = Field(None, gt=0)
+    require_clean: bool = False
 
 
 class Recipe(Config):

@@ -106,6 +106,49 @@ def mcnemar(a: Sequence[float], b: Sequence[float]) -> float:
     return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down adjusted p-values (Holm 1979), in the order given: reject where they are below the level.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+
+    Raises:
+        LapidarError: if a value isn't a probability.
+    """
+    if any(not 0 <= p <= 1 for p in p_values):
+        raise LapidarError(f"p-values lie between 0 and 1; got {list(p_values)}")
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def detectable_difference(n: int, disagreement: float = 0.2, power: float = 0.8) -> float:
+    """Smallest true difference of two models' rates that a paired comparison shows with the given power.
+
+    For 0/1 scores of ``n`` items, on a share ``disagreement`` of which only one model is right: the ``d`` that solves
+    ``d = (z₀.₉₇₅ √δ + z_power √(δ - d²)) / √n`` with δ the disagreement (Connor 1987, eq. 2.2); infinity
+    where not even a difference of δ, the largest that there can be, would be shown.
+
+    Raises:
+        LapidarError: if there are no items, or a share isn't between 0 and 1.
+    """
+    if n < 1 or not 0 < disagreement <= 1 or not 0 < power < 1:
+        raise LapidarError(f"{n} items, disagreement {disagreement}, power {power}: one of them is out of range")
+    from scipy.optimize import brentq
+    from scipy.stats import norm
+
+    z = float(norm.ppf(power))
+
+    def lacking(d: float) -> float:
+        return d * math.sqrt(n) - _Z * math.sqrt(disagreement) - z * math.sqrt(max(0.0, disagreement - d * d))
+
+    if lacking(disagreement) <= 0:
+        return math.inf
+    return float(brentq(lacking, 0.0, disagreement))
+
+
 def _discordant(a: Sequence[float], b: Sequence[float]) -> tuple[int, int]:
     """(items where only ``a`` is right, items where only ``b`` is)."""
     return sum(x > y for x, y in zip(a, b, strict=True)), sum(x < y for x, y in zip(a, b, strict=True))

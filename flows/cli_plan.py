@@ -58,6 +58,12 @@ def _inputs(document: Document) -> Iterator[str]:
     size = f"{model['parameters']:,} parameters ({model['parameters_from']})" if model["parameters"] else model["parameters_from"]
     yield f"model  {model['source']}{revision}: {size}"
     yield f"device {document['device']}"
+    if (found := document["evaluation"]) is not None:
+        least = "none" if found["detectable"] is None else f"{found['detectable']:.3f} or more"
+        yield (
+            f"items  {found['items']:,} held out: differences of {least} between two models are shown in 4 of 5 runs "
+            f"(if one alone is right on {found['disagreement']:.0%} of them)"
+        )
 
 
 def _stages(document: Document) -> Iterator[str]:

@@ -9,6 +9,7 @@ Writes nothing into the home. Sample of one stage::
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -27,9 +28,12 @@ from components.models.resolve import NotFetched, kind, resolve
 from components.preview import Preview, longest_pair, preview, tokenizer
 from components.recipe import Recipe
 from components.settings import Settings, device_class
+from components.statistics import detectable_difference
 
 _GATED = ("meta-llama/", "google/gemma")
 _MIB = 2**20
+_DISAGREEMENT = 0.2
+"""Share of items that only one of two models gets right, as assumed before anything is measured."""
 
 
 @dataclass
@@ -93,6 +97,7 @@ def build(recipe: Recipe, settings: Settings, project: Path) -> dict[str, Any]:
         "data": _data(plan, project),
         "model": {"source": recipe.model.source, "revision": recipe.model.revision, **_size(shape)},
         "device": here,
+        "evaluation": _evaluation(plan),
         "stages": [_data_stage(plan), *stages, *_end(plan)],
         "memory": _memory(stages),
         "disk": _disk(plan, stages, shape, device),
@@ -202,6 +207,15 @@ def _data(plan: Plan, project: Path) -> dict[str, Any]:
         return {"status": "missing", "md5": known.md5, "rows": _asked(plan), "where": where, "path": str(project / DATA)}
     where = f"would be built by {source.method}"
     return {"status": "missing", "md5": None, "rows": _asked(plan), "where": where, "path": None}
+
+
+def _evaluation(plan: Plan) -> dict[str, Any] | None:
+    """How small a difference of two models the held-out items can show; None if nothing is evaluated or they aren't there yet."""
+    held = plan.data.splits.get("heldout") if plan.data is not None else None
+    if plan.recipe.evaluate is None or held is None:
+        return None
+    least = detectable_difference(held.rows, _DISAGREEMENT)
+    return {"items": held.rows, "disagreement": _DISAGREEMENT, "detectable": least if math.isfinite(least) else None}
 
 
 def _asked(plan: Plan) -> dict[str, int]:

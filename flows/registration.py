@@ -172,6 +172,7 @@ def _evidence(run: Run, uploaded: Upload) -> Evidence:
         stages=[_stage(run, step) for step in run.steps],
         chat_template=base.get("chat_template_sha256"),
         licence=run.recipe.model.licence or base.get("licence"),
+        sizes={name: _size(folder) for name, folder in uploaded.folders.items()},
         metrics=scores,
         evaluation=scores[evaluated[0]] if evaluated else {},
         parity=run.sealed[VERIFY].metrics,
@@ -184,6 +185,10 @@ def _stage(run: Run, step: Step) -> dict[str, Any]:
     """What the evidence says of a stage: enough to tell what was different if a rerun makes another output."""
     made = run.store.record(run.sealed[step.name]) if step.name in run.sealed else {}
     return asdict(step) | {name: made[name] for name in ("code", "versions", "device") if name in made}
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _items(run: Run) -> Path | None:

@@ -10,8 +10,10 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -82,6 +84,7 @@ class Run:
         self.registration: Registration | None = None
         self.error: BaseException | None = None
         self.prefect_id: str | None = None
+        self._aside = ThreadPoolExecutor(1, "lapidar-publish")
 
     def __enter__(self) -> Run:
         self._began = time.perf_counter()
@@ -100,6 +103,7 @@ class Run:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.error = error
+        self._aside.shutdown()
         self.seconds = round(time.perf_counter() - self._began, 3)
         self.peak_rss_mb = self.memory.stop()
         try:
@@ -115,6 +119,10 @@ class Run:
             logging.getLogger().removeHandler(self._log)
             with suppress(OSError):
                 self._log.close()
+
+    def aside(self, action: Callable[[], object]) -> Future[object]:
+        """Does something in the order given, beside the run, which doesn't wait: what it tells Prefect of its stages."""
+        return self._aside.submit(copy_context().run, action)
 
     @property
     def uploaded(self) -> Upload:

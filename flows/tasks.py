@@ -122,7 +122,7 @@ def _output(run: Run, node: Node, prepare: Callable[[], None] = lambda: None) ->
     run.sealed[node.name] = sealed
     step = Step(node.name, node.method, key, status, _since(began), sealed.digest)
     run.done(step, sealed.metrics, config)
-    publish.stage(run, step, sealed)
+    run.aside(lambda: publish.stage(run, step, sealed))
     return sealed.digest
 
 
@@ -137,7 +137,7 @@ def _execute(run: Run, node: Node, given: Any, key: str, config: dict[str, Any],
     job = launch.Job(node.section, node.method, config, given, run.recipe.seed, device, work, run.settings.threads)
     run.began(node.name, node.method, key, config)
     began = time.perf_counter()
-    progress = _Progress(node.name)
+    progress = _Progress(run, node.name)
 
     def heard(events: list[dict[str, Any]]) -> None:
         run.heard(node.name, events)
@@ -173,9 +173,10 @@ def _compare(run: Run, node: Node, before: Sealed, job: launch.Job) -> None:
 class _Progress:
     """Prefect's progress artifact of a running stage, updated every few seconds."""
 
-    def __init__(self, name: str) -> None:
-        self._artifact = create_progress_artifact(0.0, key=publish.key(name, "progress"), description=f"progress of {name}")
-        self._said = time.monotonic()
+    def __init__(self, run: Run, name: str) -> None:
+        self._run, self._said = run, time.monotonic()
+        key, description = publish.key(name, "progress"), f"progress of {name}"
+        self._artifact = run.aside(lambda: create_progress_artifact(0.0, key=key, description=description))
 
     def heard(self, events: list[dict[str, Any]]) -> None:
         """Takes in a stage's events."""
@@ -189,7 +190,4 @@ class _Progress:
 
     def _update(self, percent: float) -> None:
         self._said = time.monotonic()
-        try:
-            update_progress_artifact(self._artifact, percent)  # type: ignore[arg-type]
-        except Exception as error:  # a slow or dead Prefect server must not stop the training
-            logger.warning("Prefect's progress isn't up to date: %s", error)
+        self._run.aside(lambda: publish.harmless(lambda: update_progress_artifact(self._artifact.result(), percent)))  # type: ignore[arg-type]

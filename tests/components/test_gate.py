@@ -150,3 +150,79 @@ def test_fail_goes_before_unknown() -> None:
 def test_gate_survives_json() -> None:
     gate = judge(evidence())
     assert Gate.from_dict(json.loads(json.dumps(gate.to_dict()))) == gate
+
+
+def policy(given: Evidence, champion: Champion | None = CHAMPION, ours: list[Item] | None = None, **limits: Any) -> Gate:
+    return decide(given, champion, CONFIG.model_copy(update=limits), items(120) if ours is None else ours)
+
+
+def guarded(right: int, ends: int, n: int = 200) -> list[Item]:
+    return [{"benchmark": "b", "id": i, "scores": {"accuracy": float(i < right), "ends": float(i < ends)}} for i in range(n)]
+
+
+@pytest.mark.parametrize(("margin", "verdict"), [(0.0, "pass"), (0.2, "pass"), (0.25, "fail")])
+def test_the_whole_interval_lies_above_the_margin(margin: float, verdict: str) -> None:
+    gate = policy(evidence(), margin=margin)
+    assert gate.verdict == verdict
+    if verdict == "fail":
+        assert "no interval lies above +0.250" in texts(gate, "fail")
+
+
+@pytest.mark.parametrize(("ends", "verdict"), [(150, "pass"), (149, "pass"), (120, "fail")])
+def test_a_guarded_metric_may_not_fall(ends: int, verdict: str) -> None:
+    gate = policy(evidence(), Champion("3", "old", guarded(60, 150)), guarded(120, ends), guards=("ends",))
+    assert gate.verdict == verdict
+    assert ("b ends against champion (version 3): -0.150 [" in texts(gate, "fail")) == (verdict == "fail")
+
+
+@pytest.mark.parametrize("theirs", [items(60), guarded(60, 150)[:100]])
+def test_a_guarded_metric_that_cannot_be_compared_is_unknown(theirs: list[Item]) -> None:
+    reasons = [
+        r
+        for r in policy(evidence(), Champion("3", "old", theirs), guarded(120, 150), guards=("ends",)).reasons
+        if r.check == "guards"
+    ]
+    assert [reason.verdict for reason in reasons] == ["unknown"]
+
+
+@pytest.mark.parametrize(
+    ("licence", "verdict", "text"),
+    [
+        ("MIT", "pass", "MIT is allowed"),
+        ("cc-by-nc-4.0", "fail", "allowed are apache-2.0, mit"),
+        (None, "unknown", "states no licence"),
+    ],
+)
+def test_only_allowed_licences_pass(licence: str | None, verdict: str, text: str) -> None:
+    gate = policy(evidence(licence=licence), licences=("apache-2.0", "mit"))
+    assert gate.verdict == verdict
+    assert text in texts(gate, verdict)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "verdict", "text"),
+    [
+        ({"merged": 9 << 20, "export": 3 << 20}, "pass", "export: 3.0 MiB, at most 4.0 allowed"),
+        ({"merged": 9 << 20}, "fail", "merged: 9.0 MiB"),
+        ({}, "unknown", "not recorded"),
+    ],
+)
+def test_what_is_served_fits_the_budget(sizes: dict[str, int], verdict: str, text: str) -> None:
+    gate = policy(evidence(sizes=sizes), max_mb=4.0)
+    assert gate.verdict == verdict
+    assert text in texts(gate, verdict)
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict", "text"),
+    [
+        ({"state": "clean", "reason": "0 of 200 items"}, "pass", "clean: 0 of 200 items"),
+        ({"state": "contaminated", "reason": "3 of 200 items"}, "fail", "contaminated: 3"),
+        ({"state": "not checked", "reason": "no corpus"}, "unknown", "not checked: no corpus"),
+        ({}, "unknown", "not checked: no stage looked for it"),
+    ],
+)
+def test_not_checked_is_never_clean(found: dict[str, Any], verdict: str, text: str) -> None:
+    gate = policy(evidence(contamination=found), require_clean=True)
+    assert gate.verdict == verdict
+    assert text in texts(gate, verdict)

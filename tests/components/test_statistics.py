@@ -127,3 +127,29 @@ def test_mcnemar() -> None:
     assert mcnemar([1, 0], [1, 0]) == 1.0
     with pytest.raises(LapidarError, match="0/1"):
         mcnemar([0.5], [1])
+
+
+def test_holm_is_what_scipy_and_the_paper_say() -> None:
+    assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert statistics.holm([0.9, 0.8]) == [1.0, 1.0]
+    assert statistics.holm([]) == []
+    with pytest.raises(LapidarError, match="between 0 and 1"):
+        statistics.holm([0.2, 1.2])
+
+
+@pytest.mark.parametrize(("n", "disagreement"), [(500, 0.2), (200, 0.4), (1200, 0.1)])
+def test_a_detectable_difference_is_shown_in_four_of_five_studies(n: int, disagreement: float) -> None:
+    difference = statistics.detectable_difference(n, disagreement)
+    rng, shown, studies = np.random.default_rng(0), 0, 600
+    p = [(disagreement + difference) / 2, (disagreement - difference) / 2, 1 - disagreement]
+    for wins, losses, _ in rng.multinomial(n, p, size=studies):
+        a = [1.0] * wins + [0.0] * (n - wins)
+        b = [0.0] * wins + [1.0] * losses + [0.0] * (n - wins - losses)
+        shown += statistics.paired_difference(a, b).low > 0
+    assert shown / studies == pytest.approx(0.8, abs=0.05)
+
+
+def test_too_few_items_show_nothing() -> None:
+    assert statistics.detectable_difference(6) == float("inf")
+    with pytest.raises(LapidarError, match="0 items"):
+        statistics.detectable_difference(0)

@@ -43,6 +43,7 @@ def test_without_data_it_says_what_is_missing_and_makes_nothing(plan: Any, tmp_p
     assert document["data"]["status"] == "missing"
     assert document["data"]["rows"]["sft"] == 40
     assert "would be built by wordproblems" in document["data"]["where"]
+    assert document["evaluation"] is None
     assert document["recipe"]["sft"]["adapter"]["r"] == 4
     assert "data build" in document["no_rows"]
     assert reasons(document)["base"] == ["follows from data", "never run"]
@@ -60,6 +61,8 @@ def test_rows_are_shown_before_anything_is_trained(plan: Any, tmp_path: Path) ->
     before = sorted(tmp_path.rglob("*"))
     document = plan()
     assert document["data"]["md5"] == built.ref.md5
+    assert document["evaluation"] == {"items": 12, "disagreement": 0.2, "detectable": None}, "twelve items show nothing"
+    assert plan("data.heldout=600", "data.sft=200")["evaluation"] is None
     assert document["rows"]["split"] == "sft"
     assert (document["rows"]["checked"], document["rows"]["left_out"]) == (40, 0)
     assert len(document["rows"]["rows"]) == 3
