@@ -34,7 +34,7 @@ _SIGKILL = 9
 _TAIL_LINES = 5
 _FULL_BYTES = 1 << 18
 _MEETING = "meeting"
-_LISTEN_SECONDS = 0.25
+_LISTEN_SECONDS = 0.1
 _ERRORS = {kind.__name__: kind for kind in (InputError, LapidarError, StageFailed)}
 
 

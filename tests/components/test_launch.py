@@ -162,7 +162,8 @@ def test_a_torn_checkpoint_is_not_resumed_from(pretrain: Callable[..., Job]) -> 
     launch.run(whole)
     with pytest.raises(StageKilled):
         launch.run(killed, at_step(killed, 25, psutil.Process.kill))
-    newest = max((killed.work / "checkpoints").glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+    marks = (killed.work / "checkpoints").glob("checkpoint-*/COMPLETE")
+    newest = max((mark.parent for mark in marks), key=lambda path: int(path.name.rpartition("-")[2]))
     (newest / "COMPLETE").unlink()
     (newest / "model.safetensors").write_bytes(b"torn")
     launch.run(killed)
