@@ -35,6 +35,8 @@ _TAIL_LINES = 5
 _FULL_BYTES = 1 << 18
 _MEETING = "meeting"
 _LISTEN_SECONDS = 0.1
+_GRACE_SECONDS = 3.0
+_LOST = 2
 _ERRORS = {kind.__name__: kind for kind in (InputError, LapidarError, StageFailed)}
 
 
@@ -121,7 +123,7 @@ def run(job: Job, on_events: Callable[[list[dict[str, Any]]], None] | None = Non
                 break
             wait(busy, timeout=_LISTEN_SECONDS)
             offset = _forward(job.work / "events.jsonl", offset, on_events)
-        failed = [child for child in children if child.failed()]
+        failed = _failed(children)
     except BaseException:
         _stop(children)
         raise
@@ -142,6 +144,17 @@ def _start(job: Job, number: int) -> _Child:
         process.start()
     sender.close()
     return _Child(process, receiver)
+
+
+def _failed(children: list[_Child]) -> list[_Child]:
+    """Children that failed. One that may only have lost another gives that one a moment to be seen as dead."""
+    limit = time.monotonic() + _GRACE_SECONDS
+    while True:
+        failed = [child for child in children if child.failed()]
+        known = any(_remoteness(child) < _LOST for child in failed)
+        if not failed or known or all(child.over() for child in children) or time.monotonic() > limit:
+            return failed
+        time.sleep(0.05)
 
 
 def _stop(children: Iterable[_Child]) -> None:
@@ -208,7 +221,7 @@ def _remoteness(child: _Child) -> int:
     """How far a child's failure is from the first cause."""
     if child.message is None:
         return 0
-    return 1 if child.message["error"] in _ERRORS else 2
+    return 1 if child.message["error"] in _ERRORS else _LOST
 
 
 def _tail(log: Path) -> list[str]:

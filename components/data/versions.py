@@ -112,7 +112,7 @@ def _intent(home: Workspace) -> Path:
 
 
 def _finish(home: Workspace) -> None:
-    """Names the new ``data/`` in ``data.dvc`` if a build was killed in between."""
+    """Names the new ``data/`` in ``data.dvc`` if a build was killed in between, and takes away what is half restored."""
     if not _intent(home).exists():
         return
     with home.locked():
@@ -120,8 +120,12 @@ def _finish(home: Workspace) -> None:
             meant = json.loads(_intent(home).read_bytes())
         except (OSError, ValueError):
             meant = {}
-        if (home.root / DATA).is_dir() and folder_md5(home.root / DATA).md5 == meant.get("md5"):
+        folder, restoring = home.root / DATA, meant.get("restoring", False)
+        whole = folder.is_dir() and folder_md5(folder).md5 == meant.get("md5")
+        if whole and not restoring:
             home.track(DATA, meant["source"])
+        elif restoring and not whole:
+            shutil.rmtree(folder, ignore_errors=True)
         _intent(home).unlink(missing_ok=True)
 
 
@@ -172,16 +176,19 @@ def _restore(home: Workspace, source: MethodConfig) -> None:
     known = home.tracked(DATA)
     if known is None or (home.root / DATA).is_dir():
         return
-    if home.cached(known.md5) is not None:
-        home.run("checkout", "-q", "data.dvc")
-        return
-    if (remote := home.remote()) is not None:
+    cached, remote = home.cached(known.md5) is not None, home.remote()
+    if cached or remote is not None:
+        _intent(home).write_text(json.dumps({"md5": known.md5, "restoring": True}), encoding="utf-8")
         try:
-            home.run("pull", "-q", "data.dvc")
+            home.run("checkout" if cached else "pull", "-q", "data.dvc")
             return
         except LapidarError as error:
+            if cached:
+                raise
             log.warning("data.dvc could not be pulled from %s, so it is built again: %s", remote, error)
             shutil.rmtree(home.root / DATA, ignore_errors=True)  # half a checkout; there was none before
+        finally:
+            _intent(home).unlink()
     with home.scratch() as part:
         prepare.build(source, part, home.settings)
         checks.compare(folder_md5(part), known, home.root / "data.dvc")
@@ -194,14 +201,16 @@ def _set_aside(home: Workspace, present: Tracked | None) -> Path | None:
     folder = home.root / DATA
     if present is None:
         return None
-    if home.cached(present.md5) is not None:
-        shutil.rmtree(folder)
-        return None
-    target = home.settings.root / "replaced" / present.md5.removesuffix(".dir")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.move(folder, target)
-    log.warning("data/ held files that are in no cache; they are in %s now", target)
+    target = None
+    if home.cached(present.md5) is None:
+        target = home.settings.root / "replaced" / present.md5.removesuffix(".dir")
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(folder, target)
+        log.warning("data/ held files that are in no cache; they are in %s now", target)
+    old = home.root / ".dvc" / "tmp" / "lapidar.old"
+    shutil.rmtree(old, ignore_errors=True)
+    folder.rename(old)  # at once: a kill leaves all of data/ or nothing of it
+    shutil.rmtree(old)
     return target
 
 

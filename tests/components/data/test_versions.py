@@ -335,6 +335,17 @@ def test_killed_at_any_moment_the_next_build_and_run_are_right(small: Make, sett
         assert not moments["building"].exists()
 
 
+def test_data_that_a_kill_left_half_restored_is_restored_again(small: Make, settings: Settings, project: Path) -> None:
+    md5 = versions.build(small(path="data"), settings, project).ref.md5
+    (project / "data" / "corpus.jsonl").unlink()
+    (project / ".dvc" / "tmp" / "lapidar.building").write_text(json.dumps({"md5": md5, "restoring": True}))
+    assert versions.ensure(small(path="data"), settings, project).md5 == md5
+    assert not (project / ".dvc" / "tmp" / "lapidar.building").exists()
+    (project / "data" / "corpus.jsonl").unlink()
+    with pytest.raises(InputError, match="dvc checkout"):  # nobody restored it: somebody removed a file
+        versions.ensure(small(path="data"), settings, project)
+
+
 def test_two_processes_at_once_make_one_private_version(small: Make, settings: Settings, tmp_path: Path) -> None:
     code = BUILD.replace('path="data", corpus=20000', "corpus=2000")
     command = [sys.executable, "-c", code, str(settings.root), str(tmp_path), "3"]
