@@ -151,7 +151,7 @@ def _failed(children: list[_Child]) -> list[_Child]:
     limit = time.monotonic() + _GRACE_SECONDS
     while True:
         failed = [child for child in children if child.failed()]
-        known = any(_remoteness(child) < _LOST for child in failed)
+        known = any(_remoteness(child)[0] < _LOST for child in failed)
         if not failed or known or all(child.over() for child in children) or time.monotonic() > limit:
             return failed
         time.sleep(0.05)
@@ -200,7 +200,7 @@ def _forward(path: Path, offset: int, on_events: Callable[[list[dict[str, Any]]]
 
 def _cause(job: Job, failed: list[_Child]) -> LapidarError:
     """What a stage failed of: a child that was killed comes before one with an error of ours, and that before any other error,
-    which may only say that the child lost the rest.
+    of which the first counts: those after it may only say that a child lost the rest.
     """
     log = job.work / "log.txt"
     first = min(failed, key=_remoteness)
@@ -217,11 +217,11 @@ def _cause(job: Job, failed: list[_Child]) -> LapidarError:
     )
 
 
-def _remoteness(child: _Child) -> int:
-    """How far a child's failure is from the first cause."""
+def _remoteness(child: _Child) -> tuple[int, float]:
+    """How far a child's failure is from the first cause: by its kind, then by the time at which it was said."""
     if child.message is None:
-        return 0
-    return 1 if child.message["error"] in _ERRORS else _LOST
+        return 0, 0.0
+    return 1 if child.message["error"] in _ERRORS else _LOST, child.message["time"]
 
 
 def _tail(log: Path) -> list[str]:
@@ -243,7 +243,7 @@ def _child(job: Job, number: int, sender: Connection) -> None:
     try:
         _run_stage(job, number)
     except BaseException as error:
-        sender.send(_failure(error, job))  # before the log, whose disk may be full
+        sender.send(_failure(error, job) | {"time": time.time()})  # before the log, whose disk may be full
         traceback.print_exc()
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -275,7 +275,7 @@ def _run_stage(job: Job, number: int) -> None:
     shutil.copyfile(own / "events.jsonl", stage.out / "log" / "events.jsonl")
 
 
-def _failure(error: BaseException, job: Job) -> dict[str, str]:
+def _failure(error: BaseException, job: Job) -> dict[str, Any]:
     """What the parent is told of an exception. A full disk shows in many forms: safetensors and torch have errors of their own."""
     if isinstance(error, LapidarError):
         return {"error": type(error).__name__, "message": str(error)}
