@@ -76,7 +76,7 @@ def prepare(where: Place, then: Record, revision: str) -> None:
 @task(name="rerun", cache_policy=NO_CACHE)
 def run_again(where: Place, then: Record, overrides: list[str], settings: Settings) -> str:
     """The recipe on the dataset version; returns the URI of what it registered."""
-    project = rerun.lend_data(where, then, Path.cwd())
+    project = rerun.lend_data(where, then, Path.cwd(), settings)
     recipe = rerun.lend_models(where, then["recipe"], settings)
     return rerun.run(where, project, recipe, then, overrides, settings)
 

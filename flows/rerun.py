@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from components import registry
+from components.data.workspace import Workspace
 from components.errors import InputError, LapidarError
 from components.models.resolve import kind
 from components.settings import Settings
@@ -88,9 +89,11 @@ def _held(root: Path) -> Iterator[int]:
 
 
 def _remove(root: Path) -> None:
+    """Takes a place away; each worktree in it is forgotten by the repository that it belongs to."""
+    for pointer in root.glob("*/.git"):
+        tree = str(pointer.parent)
+        subprocess.run(["git", "-C", tree, "worktree", "remove", "--force", tree], capture_output=True, check=False)
     shutil.rmtree(root, ignore_errors=True)
-    for repository in (provenance.ROOT, Path.cwd()):
-        subprocess.run(["git", "-C", str(repository), "worktree", "prune"], capture_output=True, check=False)
 
 
 def check_out(where: Place, revision: str) -> None:
@@ -102,7 +105,7 @@ def check_out(where: Place, revision: str) -> None:
     _worktree(provenance.ROOT, revision, where.code)
 
 
-def lend_data(where: Place, then: Evidence, project: Path) -> Path:
+def lend_data(where: Place, then: Evidence, project: Path, settings: Settings) -> Path:
     """Puts the recorded dataset version where the rerun looks for it; returns the folder that the rerun starts in.
 
     A version of a project is checked out with the project, by the DVC files of the recorded revision, from the project's
@@ -113,7 +116,8 @@ def lend_data(where: Place, then: Evidence, project: Path) -> Path:
     if dataset.get("revision") and (repository / ".dvc").is_dir():
         target = where.root / "project"
         _worktree(repository, dataset["revision"], target)
-        (target / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {repository / '.dvc' / 'cache'}\n", encoding="utf-8")
+        cache = Workspace(repository, settings).cache()
+        (target / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {cache}\n", encoding="utf-8")
         return target
     pointer, config = folder.with_name(f"{folder.name}.dvc"), folder.parent / ".dvc" / "config"
     if folder.is_dir() and pointer.is_file() and config.is_file():
