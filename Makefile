@@ -20,7 +20,7 @@ lint: setup
 	.venv/bin/lint-imports
 
 lock: setup
-	.venv/bin/pip-compile --quiet --extra dev --generate-hashes --strip-extras --allow-unsafe --unsafe-package torch \
+	.venv/bin/pip-compile --quiet --extra dev --extra embeddings --generate-hashes --strip-extras --allow-unsafe --unsafe-package torch \
 		--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header \
 		--output-file infra/requirements.lock pyproject.toml
 	@sed -i '/^# The following packages/,$$d' infra/requirements.lock
