@@ -106,6 +106,18 @@ def warm_up() -> None:
         process.start()
 
 
+def cool_down() -> None:
+    """Ends the warm parent at once. Left to itself it tears its libraries down for two seconds, and whoever reads this
+    process's output waits for it too. Call when no child runs any more.
+    """
+    from multiprocessing import forkserver
+
+    server: Any = forkserver._forkserver
+    if server._forkserver_pid is not None:
+        os.kill(server._forkserver_pid, _SIGKILL)
+        server._stop()
+
+
 def run(job: Job, on_events: Callable[[list[dict[str, Any]]], None] | None = None) -> Outcome:
     """Runs a job in a child process and waits; new events reach ``on_events`` a few times a second.
 

@@ -34,6 +34,7 @@ def run(recipe: str, overrides: list[str], start: str | None, until: str | None)
 
         wait()
         report = pipeline(loaded, start, until)
+    launch.cool_down()
     from flows import summary
 
     summary.show(report, settings, output.people())

@@ -263,6 +263,22 @@ def test_a_child_and_its_warm_parent_die_with_the_flow(pretrain: Callable[..., J
     launch.run(pretrain(max_steps=2))  # the same work folder is free again
 
 
+COOLED = """
+import psutil
+from components import launch
+launch.warm_up()
+warm = [p for p in psutil.Process().children() if "forkserver" in " ".join(p.cmdline())]
+launch.cool_down()
+assert [p.is_running() for p in warm] == [False], warm
+launch.cool_down()  # there is none: nothing to do
+"""
+
+
+@pytest.mark.slow
+def test_the_warm_parent_can_be_ended() -> None:
+    subprocess.run([sys.executable, "-c", COOLED], check=True)
+
+
 def run_in_child(code: str) -> int:
     """Exit code of Python code in a process forked from the warm parent."""
     process = launch._context().Process(target=exec, args=(code,))
