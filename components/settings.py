@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from components.errors import InputError
@@ -22,6 +22,9 @@ class Settings(BaseSettings):
     shared: Path = Field(Path("../shared"), description="Real models and data for the recipes that use them.")
     store: str | None = Field(None, description="fsspec URL that mirrors sealed stage outputs, e.g. s3://bucket/store.")
     tracking_uri: str | None = Field(None, description="MLflow server; default: the local services, else SQLite in home.")
+    endpoint_token: SecretStr | None = Field(
+        None, description="Bearer token of OpenAI-compatible endpoints; never written anywhere."
+    )
     database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in home.")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(None, ge=1, description="Torch threads of a stage; default: all cores.")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,3 +116,66 @@ def tiny_sft(tiny_nf4: ModelRef, tiny_data: DatasetRef, tmp_path_factory: pytest
     config = sft.Config(lr=1e-2, batch_size=8, max_steps=10, logging_every=5, adapter=LoraConfig(r=4, alpha=8))
     sft.run(config, Inputs(tiny_data, {"model": tiny_nf4}), stage)
     return ModelRef(tiny_nf4.base, stage.out / "adapter", "sft")
+
+
+class ChatServer:
+    """A real OpenAI-compatible server on loopback, in a thread of its own.
+
+    ``answer`` gets a request's body and returns the text to say, a list of texts (one a choice), or a whole response.
+    """
+
+    def __init__(self, answer: Callable[[dict[str, Any]], Any]) -> None:
+        import uvicorn
+        from fastapi import FastAPI, Request
+        from starlette.concurrency import run_in_threadpool
+        from starlette.responses import JSONResponse, Response
+
+        self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        app = FastAPI()
+
+        async def completions(request: Request) -> Any:
+            body = await request.json()
+            self.requests.append(body)
+            self.headers.append(dict(request.headers))
+            said = await run_in_threadpool(answer, body)
+            if isinstance(said, Response):
+                return said
+            texts = said if isinstance(said, list) else [said]
+            choices = [
+                {"index": i, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+                for i, text in enumerate(texts)
+            ]
+            usage = {"prompt_tokens": 7, "completion_tokens": 4, "total_tokens": 11}
+            return JSONResponse(
+                {"id": "1", "object": "chat.completion", "model": body["model"], "choices": choices, "usage": usage}
+            )
+
+        app.add_route("/v1/chat/completions", completions, methods=["POST"])
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}/v1"
+        self._server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=0))
+        self._thread = threading.Thread(target=self._server.run, args=([self._listening],), daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            time.sleep(0.005)
+
+    def stop(self) -> None:
+        """Takes no further connection and drops those there are."""
+        self._server.should_exit = self._server.force_exit = True
+        self._thread.join(10)
+        self._listening.close()
+
+
+@pytest.fixture
+def chat_server() -> Iterator[Callable[..., ChatServer]]:
+    """Starts OpenAI-compatible servers: ``chat_server(answer)``; see ``ChatServer``."""
+    servers: list[ChatServer] = []
+
+    def start(answer: Callable[[dict[str, Any]], Any]) -> ChatServer:
+        servers.append(ChatServer(answer))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.stop()
