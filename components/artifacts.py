@@ -85,11 +85,25 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class BenchmarkRef:
+    """One version of a benchmark's stored data: a folder below the home, see ``components.data.benchmarks``.
+
+    Attributes:
+        md5: DVC's md5 of the folder (``….dir``).
+    """
+
+    name: str
+    path: Path
+    md5: str
+
+
+@dataclass(frozen=True)
 class Inputs:
-    """What a stage function gets: the dataset version, and models by role (``model`` is what it starts from)."""
+    """What a stage function gets: the dataset version, models by role (``model`` is what it starts from), benchmarks by name."""
 
     data: DatasetRef | None
     models: dict[str, ModelRef]
+    benchmarks: dict[str, BenchmarkRef] = field(default_factory=dict)
 
     @property
     def model(self) -> ModelRef:
@@ -104,3 +118,11 @@ class Inputs:
 
             raise InputError(f"the dataset has no split {name!r}, only {', '.join(have) or 'none'}; add it to the data section")
         return self.data.file(name)
+
+    def benchmark(self, name: str) -> BenchmarkRef:
+        """The stored data of a benchmark that the stage measures."""
+        if name not in self.benchmarks:
+            from components.errors import InputError
+
+            raise InputError(f"benchmark {name!r} has no data here; import it: `lapidar data benchmark {name} --from PATH`")
+        return self.benchmarks[name]

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components import methods
-from components.artifacts import DatasetRef, Inputs, ModelRef, Sealed
+from components.artifacts import BenchmarkRef, DatasetRef, Inputs, ModelRef, Sealed
 from components.config import Config, MethodConfig
 from components.errors import InputError
 from components.recipe import Recipe
@@ -162,14 +162,23 @@ def model_ref(source: ModelSource, sealed: Mapping[str, Sealed], outside: Mappin
     return ModelRef(base.path / "model", adapter.path / "adapter", digest)
 
 
-def inputs(node: Node, data: DatasetRef | None, sealed: Mapping[str, Sealed], outside: Mapping[str, ModelRef]) -> Inputs:
-    """What a stage function gets."""
-    return Inputs(data, {role: model_ref(source, sealed, outside) for role, source in node.models.items()})
+def inputs(
+    node: Node,
+    data: DatasetRef | None,
+    sealed: Mapping[str, Sealed],
+    outside: Mapping[str, ModelRef],
+    benchmarks: Mapping[str, BenchmarkRef] | None = None,
+) -> Inputs:
+    """What a stage function gets; of the benchmarks' data what this stage measures."""
+    models = {role: model_ref(source, sealed, outside) for role, source in node.models.items()}
+    needed = [config.stored() for config in getattr(node.config, "benchmarks", ())]
+    return Inputs(data, models, {name: ref for name, ref in (benchmarks or {}).items() if name in needed})
 
 
 def input_digests(node: Node, given: Inputs) -> dict[str, str]:
-    """Digests of the models and of the dataset splits that a stage reads."""
+    """Digests of the models, the dataset splits and the benchmarks' data that a stage reads."""
     digests = {f"model:{role}": model.digest for role, model in given.models.items()}
+    digests |= {f"benchmark:{name}": ref.md5 for name, ref in given.benchmarks.items()}
     if given.data is not None:
         digests |= {f"data:{name}": given.data.splits[name].sha256 for name in node.splits if name in given.data.splits}
     return digests
@@ -195,6 +204,7 @@ def lookup(
     outside: Mapping[str, ModelRef],
     store: Store,
     settings: Settings,
+    benchmarks: Mapping[str, BenchmarkRef] | None = None,
 ) -> tuple[dict[str, Sealed], dict[str, str]]:
     """What is sealed already: (outputs by stage name, keys by stage name as far as they can be known)."""
     sealed: dict[str, Sealed] = {}
@@ -203,7 +213,7 @@ def lookup(
         needed = {name for s in node.models.values() for name in (s.base, s.adapter) if name is not None}
         if not needed <= sealed.keys() | outside.keys():
             continue
-        keys[node.name] = key(node, inputs(node, data, sealed, outside), recipe.seed, settings)
+        keys[node.name] = key(node, inputs(node, data, sealed, outside, benchmarks), recipe.seed, settings)
         if (found := store.open(node.section, node.method, keys[node.name])) is not None:
             sealed[node.name] = found
     return sealed, keys

@@ -12,16 +12,15 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from components.artifacts import Inputs
-from components.benchmarks._task import Scores, held_out, metric_list
-from components.config import MethodConfig
+from components.benchmarks._task import BenchmarkConfig, Scores, held_out, metric_list
 from components.data.records import Record
 from components.models.chat import prompt_text
 
 METRICS = ("accuracy", "accuracy_per_byte", "prefer_shorter", "prefer_longer")
 
 
-class Config(MethodConfig):
-    """No settings."""
+class Config(BenchmarkConfig):
+    """No settings of its own."""
 
     method: Literal["preference_pairs"] = "preference_pairs"
 
@@ -29,14 +28,14 @@ class Config(MethodConfig):
 def task(config: Config, inputs: Inputs, tokenizer: Any) -> dict[str, Any]:
     """The harness's task config: two choices a row, the chosen one first."""
     return {
-        "task": config.method,
-        "custom_dataset": held_out(inputs, "preference", {"chosen": "", "rejected": ""}),
+        "task": config.label,
+        "custom_dataset": held_out(inputs, "preference", {"chosen": "", "rejected": ""}, config.limit),
         "test_split": "test",
         "output_type": "multiple_choice",
         "doc_to_text": lambda row: row["prompt"],
         "doc_to_target": lambda row: 0,
         "doc_to_choice": lambda row: [completion(tokenizer, row["prompt"], row[side]) for side in ("chosen", "rejected")],
-        "process_results": lambda row, results: score(row, [value for value, _ in results]),
+        "process_results": _results,
         "metric_list": metric_list([*METRICS, "parsed"]),
     }
 
@@ -49,6 +48,11 @@ def completion(tokenizer: Any, prompt: str, answer: str) -> str:
     rest = whole.removeprefix(start)
     end = rest.rfind(tokenizer.eos_token)
     return rest if end < 0 else rest[: end + len(tokenizer.eos_token)]
+
+
+def _results(row: Record, results: list[tuple[float, bool]]) -> dict[str, Any]:
+    chosen, rejected = (value for value, _ in results)
+    return {**score(row, [chosen, rejected]), "extracted": [row["chosen" if chosen > rejected else "rejected"]]}
 
 
 def score(row: Record, logprobs: list[float]) -> Scores:

@@ -12,14 +12,19 @@ import pytest
 from components import methods
 from components.artifacts import DatasetRef, Inputs, Split
 from components.benchmarks import preference_pairs, stories, wordproblems
+from components.data import benchmarks
 from components.errors import InputError
 from components.inference.harness import Answer
 from components.models.chat import choose_template
+from components.settings import Settings
 
 ROWS: dict[str, dict[str, Any]] = {
     "prompts": {"prompt": "{{ 1 + 1 }}? \u2028", "answer": "2", "words": ["dog"]},
     "preference": {"prompt": "{{ 1 + 1 }}? \u2028", "chosen": "Yes", "rejected": "No"},
 }
+
+REQUIRED: dict[str, dict[str, Any]] = {}
+"""Settings without a default."""
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +50,10 @@ def test_every_benchmark_is_a_task_of_the_harness(name: str, tmp_path: Path, tok
     from lm_eval.api.task import ConfigurableTask
 
     module = methods.load("benchmark", name)
-    config = module.Config()
+    config = module.Config.model_validate(REQUIRED.get(name, {}))
+    if hasattr(module, "SOURCE"):
+        _check_stored(module, config, tmp_path, tokenizer)
+        return
     for kind in ROWS:
         try:
             settings = module.task(config, inputs(tmp_path, kind), tokenizer)
@@ -59,6 +67,30 @@ def test_every_benchmark_is_a_task_of_the_harness(name: str, tmp_path: Path, tok
         assert "parsed" in task.aggregation()
         return
     pytest.fail(f"benchmark {name} takes none of the kinds {list(ROWS)}")
+
+
+def _check_stored(module: Any, config: Any, folder: Path, tokenizer: Any) -> None:
+    """The row that its file shows becomes an item, with all braces and separators that were in it, and its answer scores."""
+    from components.evaluate._measure import _task
+
+    settings = Settings(home=folder / "home")
+    made = benchmarks.store(config.stored(), module.SOURCE, folder / "rows.jsonl", [module.SOURCE.sample], None, settings)
+    refs = {config.stored(): made.ref}
+    task = _task({**module.task(config, Inputs(None, {}, refs), tokenizer), "num_fewshot": 0})
+    assert task.config.task == config.label
+    (doc,) = task.eval_docs
+    assert {"id", "group"} <= doc.keys()
+    assert task.doc_to_text(doc)
+    assert {"parsed", "extracted"} <= task.aggregation().keys()
+    if task.OUTPUT_TYPE == "generate_until":
+        nothing = task.process_results(doc, [[""] * config.n])
+        assert nothing["parsed"] == 0 or name_of_sandboxed(config)
+        assert nothing.keys() == task.aggregation().keys()
+
+
+def name_of_sandboxed(config: Any) -> bool:
+    """Whether any answer can be judged, so that none is unparsed: code and instructions that a verifier checks."""
+    return config.method in ("humaneval", "ifeval", "livebench", "mt_bench")
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,8 @@ def test_word_problems(memorised: ModelRef, dataset: MakeDataset, new_stage: Cal
     assert [item["scores"]["accuracy"] for item in items] == [1, 1, 0, 0]
     assert [item["parsed"] for item in items] == [True, True, True, False]
     assert {item["truncated"] for item in items} == {False}
-    assert items[2].keys() == {"benchmark", "id", "group", "prompt", "answer", "response", "scores", "truncated", "parsed"}
+    about = {"benchmark", "id", "group", "prompt", "answer", "target"}
+    assert items[2].keys() == about | {"response", "extracted", "scores", "truncated", "parsed", "shares"}
     assert (items[2]["prompt"], items[2]["answer"], items[2]["group"]) == (QUESTIONS[2], "9", "unseen")
     found = metrics(stage)["wordproblems"]
     assert set(found) == {f"{m}{g}" for m in ("accuracy", "truncated", "unparsed") for g in ("", "@seen", "@unseen")}
@@ -128,7 +129,7 @@ def test_word_problems(memorised: ModelRef, dataset: MakeDataset, new_stage: Cal
     assert (found["unparsed"]["value"], found["unparsed@unseen"]["value"]) == (0.25, 0.5)
     log, _ = events.read(stage.events.path)
     assert {"progress", "text"} <= {event["kind"] for event in log}
-    assert {f.name for f in stage.out.iterdir()} == {"items.jsonl", "metrics.json"}
+    assert {f.name for f in stage.out.iterdir()} == {"items.jsonl", "metrics.json", "spec.json"}
 
 
 def test_truncated_answers_are_counted(memorised: ModelRef, dataset: MakeDataset, new_stage: Callable[..., Stage]) -> None:
@@ -146,7 +147,7 @@ def test_runs_are_repeatable_and_paired(
     trained, again, base = new_stage(), new_stage(), new_stage()
     for stage, model in ((trained, memorised), (again, memorised), (base, ModelRef(tiny_llama, None, "base"))):
         run(Config(batch_tokens=1 if stage is again else 32768), Inputs(data, {"model": model}), stage)
-    for name in ("items.jsonl", "metrics.json"):
+    for name in ("items.jsonl", "metrics.json", "spec.json"):
         assert (trained.out / name).read_bytes() == (again.out / name).read_bytes()
     assert compare(trained.out, base.out, "wordproblems", "accuracy").value == 0.5
     assert metrics(base)["wordproblems"]["unparsed"]["value"] == 1
@@ -209,10 +210,8 @@ def test_preference_pairs(memorised: ModelRef, dataset: MakeDataset, new_stage: 
     assert read_items(stage.out)[3]["answer"] == "No idea"
 
 
-def test_few_shot_examples_come_before_every_item(
-    memorised: ModelRef, dataset: MakeDataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from components.evaluate.harness import evaluate
+def test_few_shot_examples_come_before_every_item(memorised: ModelRef, dataset: MakeDataset, tmp_path: Path) -> None:
+    from components.evaluate._measure import evaluate
     from components.inference.engine import Engine
     from components.inference.harness import EngineLM
     from components.models.chat import prompt_text
@@ -231,8 +230,9 @@ def test_few_shot_examples_come_before_every_item(
             prompts.extend(request.args[0] for request in requests)
             return super().generate_until(requests)
 
-    for seed in (0, 0, 5):
-        evaluate(config, config.benchmarks[0], Inputs(data, {"model": memorised}), Listening(Engine(model, tokenizer)), seed)
+    inputs, lm = Inputs(data, {"model": memorised}), Listening(Engine(model, tokenizer))
+    for number, seed in enumerate((0, 0, 5)):
+        evaluate(config, config.benchmarks[0], inputs, lm, seed, tmp_path / str(number))
     first, again, other = prompts[:4], prompts[4:8], prompts[8:]
     assert first == again
     assert first != other
@@ -243,7 +243,7 @@ def test_few_shot_examples_come_before_every_item(
         )
         assert prompt.split("Question: Tom")[0] == first[0].split("Question: Tom")[0]
     with pytest.raises(InputError, match="has only 9 rows"):
-        evaluate(Config(num_fewshot=10), config.benchmarks[0], Inputs(data, {}), Listening(Engine(model, tokenizer)), 0)
+        evaluate(Config(num_fewshot=10), config.benchmarks[0], Inputs(data, {}), lm, 0, tmp_path)
 
 
 @pytest.mark.parametrize(

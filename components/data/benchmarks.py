@@ -1,0 +1,175 @@
+"""Stored benchmark data: one DVC version a benchmark in ``benchmarks/`` below the home, filled only when somebody asks for it.
+
+``benchmarks/<name>/`` holds ``items.jsonl``, perhaps ``examples.jsonl``, and ``benchmark.json``; see
+``components.benchmarks._stored``. What is used has the md5 that ``<name>.dvc`` names, and that md5 is in the stage's key.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from components import methods
+from components.artifacts import BenchmarkRef
+from components.benchmarks._source import Source
+from components.benchmarks._stored import ABOUT, EXAMPLES, ITEMS
+from components.config import MethodConfig
+from components.data import records, veil
+from components.data.records import Record
+from components.data.tracked import folder_md5
+from components.data.workspace import Workspace, disk_errors
+from components.errors import InputError
+from components.settings import Settings
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import made.
+
+    Attributes:
+        changed: False if the version was there already, byte for byte.
+        size: items of the whole benchmark, where that is known.
+    """
+
+    ref: BenchmarkRef
+    items: int
+    examples: int
+    changed: bool
+    size: int | None
+
+
+def source(name: str) -> Source:
+    """What a benchmark's file says of its data.
+
+    Raises:
+        InputError: if there is no such benchmark, or it reads the recipe's held-out split.
+    """
+    module = methods.load("benchmark", name)
+    if (found := getattr(module, "SOURCE", None)) is None:
+        raise InputError(
+            f"benchmark {name!r} has no data of its own to import: it reads the recipe's held-out split or a given file"
+        )
+    return found  # type: ignore[no-any-return]
+
+
+def find(name: str, settings: Settings) -> BenchmarkRef | None:
+    """The stored version, or None if there is none.
+
+    Raises:
+        InputError: if its files don't match the md5 that its ``.dvc`` file names.
+    """
+    home = _home(settings)
+    known, folder = home.tracked(name), home.root / name
+    if known is None or not folder.is_dir():
+        return None
+    if (found := folder_md5(folder).md5) != known.md5:
+        raise InputError(f"{folder} has md5 {found}, {folder}.dvc names {known.md5}; import the benchmark again")
+    return BenchmarkRef(name, folder, known.md5)
+
+
+def need(chosen: Iterable[MethodConfig], settings: Settings) -> dict[str, BenchmarkRef]:
+    """The stored versions that benchmarks read, by name; a team's own file is made a version first.
+
+    Raises:
+        InputError: if one isn't there, saying how to get it; nothing is fetched.
+    """
+    found = {}
+    for config in chosen:
+        if (name := getattr(config, "stored", lambda: None)()) is None:
+            continue
+        module = methods.load("benchmark", config.method)
+        if hasattr(module, "ensure"):
+            found[name] = module.ensure(config, settings)
+            continue
+        ref = find(name, settings)
+        if ref is None:
+            about = source(name)
+            gated = "; its authors ask not to put it in plain text anywhere" if about.protected else ""
+            raise InputError(
+                f"benchmark {name!r} has no data in {_home(settings).root}: get {about.about} and import it with "
+                f"`lapidar data benchmark {name} --from PATH` ({about.licence}{gated})"
+            )
+        found[name] = ref
+    return found
+
+
+def store(
+    name: str, found: Source, given: Path, rows: Iterable[Record], solved: tuple[Path, Iterable[Record]] | None, settings: Settings
+) -> Imported:
+    """Normalises rows, checks them and makes them the benchmark's version.
+
+    Args:
+        name: of the folder.
+        given: file that the rows come from, for messages and the record.
+        solved: the same for solved examples.
+
+    Raises:
+        InputError: naming file, row and field.
+    """
+    settings.prepare()
+    tables = {ITEMS: _items(name, rows, given, found.item)}
+    if solved is not None:
+        tables[EXAMPLES] = _items(name, solved[1], solved[0], found.example or found.item)
+    home = _home(settings)
+    with disk_errors(home.root):
+        home.root.mkdir(exist_ok=True)
+    with home.locked():
+        if not (home.root / ".dvc" / "config").exists():
+            home.run("init", "--no-scm", "-q", "-f")
+        counts = {Path(file).stem: len(table) for file, table in tables.items()}
+        record = {"name": name, **counts, "from": given.name, "licence": found.licence, "size": found.size}
+        with home.scratch() as part:
+            for file, table in tables.items():
+                _write(part / file, table, found.protected)
+            (part / ABOUT).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            before, now = home.tracked(name), folder_md5(part)
+            if not (changed := before is None or before.md5 != now.md5 or not (home.root / name).is_dir()):
+                part = home.root / name
+            else:
+                shutil.rmtree(home.root / name, ignore_errors=True)
+                part.rename(home.root / name)
+                home.track(name, record)
+        ref = BenchmarkRef(name, home.root / name, now.md5)
+    return Imported(ref, counts["items"], counts.get("examples", 0), changed, found.size)
+
+
+def _items(name: str, rows: Iterable[Record], path: Path, item: Any) -> list[Record]:
+    found: list[Record] = []
+    seen: dict[str, int] = {}
+    for number, row in enumerate(rows, 1):
+        place = records.place(number, path)
+        try:
+            made = item(row)
+        except KeyError as error:
+            have = ", ".join(row) or "nothing"
+            raise InputError(f"{place} has no {error.args[0]!r}; {name} needs it in every row, this one has {have}") from error
+        except ValueError as error:
+            raise InputError(f"{place}: {error}") from error
+        made = {**made, "id": str(number if made["id"] is None else made["id"])}
+        first = seen.setdefault(made["id"], number)
+        if first != number:
+            raise InputError(f"{place} repeats id {made['id']!r} of row {first}; items are told apart by their ids")
+        found.append(made)
+    if not found:
+        raise InputError(f"{path} has no rows; {name} needs at least one item")
+    return found
+
+
+def _write(path: Path, rows: Sequence[Record], protected: bool) -> None:
+    records.write(path, rows)
+    if protected:
+        path.with_name(path.name + veil.SUFFIX).write_bytes(veil.veil(path.read_bytes()))
+        path.unlink()
+
+
+def _home(settings: Settings) -> Workspace:
+    return Workspace(settings.root / "benchmarks", settings)
+
+
+def dump(imported: Imported) -> dict[str, Any]:
+    """JSON-ready."""
+    return {**asdict(imported), "ref": {**asdict(imported.ref), "path": str(imported.ref.path)}}
