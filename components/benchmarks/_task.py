@@ -165,7 +165,7 @@ def stored_task(
         "output_type": "generate_until",
         "repeats": config.n,
         "num_fewshot": config.shots,
-        "fewshot_config": {**(fields.get("fewshot_config") or {}), **_sampler(config, by_group)},
+        "fewshot_config": {**(fields.get("fewshot_config") or {}), **sampler(config, by_group)},
         "generation_kwargs": config.generation_kwargs(until),
         **_scoring(config, grade, metrics),
     }
@@ -339,7 +339,7 @@ def _row(row: Record, number: int, names: dict[str, Any], path: Path) -> Record:
     return kept
 
 
-def _sampler(config: StoredConfig, by_group: bool) -> dict[str, Any]:
+def sampler(config: StoredConfig, by_group: bool) -> dict[str, Any]:
     """How the harness takes the drawn examples: all of them in order, or those of the item's group."""
     if not config.shots:
         return {}

@@ -89,5 +89,5 @@ SOURCE = Source(
     about="test.jsonl and train.jsonl (examples) of https://github.com/openai/grade-school-math",
     licence="MIT",
     size=1319,
-    hub=Hub("openai/gsm8k", "test", config="main", examples="train"),
+    hub=Hub("openai/gsm8k", "test", "cc7b047b6e5bb11b4f1af84efc572db110a51b3c", "main", "train"),
 )

@@ -18,7 +18,7 @@ from components.artifacts import BenchmarkRef
 from components.benchmarks._source import Source
 from components.benchmarks._stored import ABOUT, EXAMPLES, ITEMS
 from components.config import MethodConfig
-from components.data import records, veil
+from components.data import records, tables, veil
 from components.data.records import Record
 from components.data.tracked import folder_md5
 from components.data.workspace import Workspace, disk_errors
@@ -51,7 +51,7 @@ def source(name: str) -> Source:
     module = methods.load("benchmark", name)
     if (found := getattr(module, "SOURCE", None)) is None:
         raise InputError(
-            f"benchmark {name!r} has no data of its own to import: it reads the recipe's held-out split or a given file"
+            f"benchmark {name!r} has no data of its own to import: it reads the recipe's held-out split or a file that its settings name"
         )
     return found  # type: ignore[no-any-return]
 
@@ -81,9 +81,8 @@ def need(chosen: Iterable[MethodConfig], settings: Settings) -> dict[str, Benchm
     for config in chosen:
         if (name := getattr(config, "stored", lambda: None)()) is None:
             continue
-        module = methods.load("benchmark", config.method)
-        if hasattr(module, "ensure"):
-            found[name] = module.ensure(config, settings)
+        if (path := getattr(config, "path", None)) is not None:
+            found[name] = _given(config, name, Path(path).expanduser(), settings)
             continue
         ref = find(name, settings)
         if ref is None:
@@ -95,6 +94,14 @@ def need(chosen: Iterable[MethodConfig], settings: Settings) -> dict[str, Benchm
             )
         found[name] = ref
     return found
+
+
+def _given(config: Any, name: str, path: Path, settings: Settings) -> BenchmarkRef:
+    """A version of a file that the settings name."""
+    made = methods.load("benchmark", config.method).source_of(config)
+    solved = Path(config.examples).expanduser() if config.examples is not None else None
+    pair = (solved, tables.read(solved)) if solved is not None else None
+    return store(name, made, path, tables.read(path), pair, settings).ref
 
 
 def store(

@@ -166,7 +166,8 @@ def summarise(items: list[Item]) -> dict[str, dict[str, dict[str, float]]]:
 
 def _metrics(items: Iterable[Item]) -> dict[str, dict[str, float]]:
     items = list(items)
-    values = {metric: [item["scores"][metric] for item in items] for metric in items[0]["scores"]}
+    names = dict.fromkeys(metric for item in items for metric in item["scores"])  # some count for some of the items only
+    values = {metric: [item["scores"][metric] for item in items if metric in item["scores"]] for metric in names}
     for share in ("truncated", "unparsed"):
         values[share] = [item["shares"][share] for item in items]
     return {metric: asdict(mean(scores)) for metric, scores in values.items()}

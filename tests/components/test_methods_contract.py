@@ -21,6 +21,7 @@ CALLABLES = {"data": "build", "adapter": "apply", "reward": "score", "benchmark"
 
 REQUIRED = {
     "files": {"files": {"sft": {"path": "rows.jsonl"}}},
+    "own": {"path": "questions.jsonl"},
     "hub": {"id": "org/name", "revision": "0" * 40, "tables": {"sft": {"split": "train"}}},
 }
 """Settings without a default."""

@@ -76,12 +76,13 @@ def build(config: Config, out: Path, settings: Settings) -> None:
     """Writes each split, and a held-out one where none is given."""
     for name, split in config.files.items():
         path = Path(split.path)
-        records.write(out / f"{name}.jsonl", _import.rows(_read(split, path), name, split, path))
+        records.write(out / f"{name}.jsonl", _import.rows(read(split, path), name, split, path))
     if "heldout" not in config.files and config.heldout_share:
         _import.hold_out(out, config.heldout_share)
 
 
-def _read(config: FileConfig, path: Path) -> Iterator[Record]:
+def read(config: FileConfig, path: Path) -> Iterator[Record]:
+    """Rows of one file, by its format."""
     kind = _format(config, path)
     if kind == "dataset":
         return _dataset(path, config.split)

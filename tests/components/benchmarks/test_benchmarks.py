@@ -23,7 +23,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "preference": {"prompt": "{{ 1 + 1 }}? \u2028", "chosen": "Yes", "rejected": "No"},
 }
 
-REQUIRED: dict[str, dict[str, Any]] = {}
+REQUIRED: dict[str, dict[str, Any]] = {"own": {"path": "questions.jsonl"}}
 """Settings without a default."""
 
 
@@ -51,8 +51,9 @@ def test_every_benchmark_is_a_task_of_the_harness(name: str, tmp_path: Path, tok
 
     module = methods.load("benchmark", name)
     config = module.Config.model_validate(REQUIRED.get(name, {}))
-    if hasattr(module, "SOURCE"):
-        _check_stored(module, config, tmp_path, tokenizer)
+    if config.stored() is not None:
+        source = module.source_of(config) if name == "own" else module.SOURCE
+        _check_stored(module, config, source, tmp_path, tokenizer)
         return
     for kind in ROWS:
         try:
@@ -69,12 +70,12 @@ def test_every_benchmark_is_a_task_of_the_harness(name: str, tmp_path: Path, tok
     pytest.fail(f"benchmark {name} takes none of the kinds {list(ROWS)}")
 
 
-def _check_stored(module: Any, config: Any, folder: Path, tokenizer: Any) -> None:
+def _check_stored(module: Any, config: Any, source: Any, folder: Path, tokenizer: Any) -> None:
     """The row that its file shows becomes an item, with all braces and separators that were in it, and its answer scores."""
     from components.evaluate._measure import _task
 
     settings = Settings(home=folder / "home")
-    made = benchmarks.store(config.stored(), module.SOURCE, folder / "rows.jsonl", [module.SOURCE.sample], None, settings)
+    made = benchmarks.store(config.stored(), source, folder / "rows.jsonl", [source.sample], None, settings)
     refs = {config.stored(): made.ref}
     task = _task({**module.task(config, Inputs(None, {}, refs), tokenizer), "num_fewshot": 0})
     assert task.config.task == config.label
@@ -85,7 +86,7 @@ def _check_stored(module: Any, config: Any, folder: Path, tokenizer: Any) -> Non
     if task.OUTPUT_TYPE == "generate_until":
         nothing = task.process_results(doc, [[""] * config.n])
         assert nothing["parsed"] == 0 or name_of_sandboxed(config)
-        assert nothing.keys() == task.aggregation().keys()
+        assert nothing.keys() <= task.aggregation().keys()
 
 
 def name_of_sandboxed(config: Any) -> bool:

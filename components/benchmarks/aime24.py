@@ -1,0 +1,41 @@
+r"""AIME 2024: thirty problems, each with a whole number as its answer; see ``components.benchmarks._aime``.
+
+Thirty items say little: the interval of a single run spans a third of the scale. Set ``n`` and ``temperature`` for avg@n, pass@k
+and maj@k. Sample item: ``{"id": "2024-I-1", "group": null, "Problem": "…", "answer": "204"}``
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from components.artifacts import Inputs
+from components.benchmarks import _aime
+from components.benchmarks._source import Hub, Source, text
+from components.data.records import Record
+
+
+class Config(_aime.AimeConfig):
+    """Settings of AIME 2024."""
+
+    method: Literal["aime24"] = "aime24"
+
+
+def task(config: Config, inputs: Inputs, tokenizer: Any) -> dict[str, Any]:
+    """The harness's task config."""
+    return _aime.task(config, inputs, "aime/aime24.yaml", "Problem")
+
+
+def _item(row: Record) -> Record:
+    name = next((str(row[key]) for key in ("ID", "id", "problem_idx") if row.get(key) is not None), None)
+    problem, answer = text(row, "Problem", "problem", "question"), _aime.whole(text(row, "Answer", "answer"))
+    return {"id": name, "group": None, "Problem": problem, "answer": answer}
+
+
+SOURCE = Source(
+    item=_item,
+    sample={"ID": "2024-I-1", "Problem": "What is $1 + 1$?", "Answer": "002"},
+    about="the problems of https://huggingface.co/datasets/Maxwell-Jia/AIME_2024",
+    licence="problems by the MAA",
+    size=30,
+    hub=Hub("Maxwell-Jia/AIME_2024", "train"),
+)

@@ -1,0 +1,27 @@
+"""GPQA, the main set of 448 questions; see ``components.benchmarks._gpqa``.
+
+``accuracy`` takes the last option that an answer names, ``strict`` what stands behind "The answer is". Sample item::
+
+    {"id": "rec0", "group": "Physics", "Question": "…", "choice1": "…", …, "choices": ["…"], "answer": "(B)"}
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from components.artifacts import Inputs
+from components.benchmarks import _gpqa
+
+
+class Config(_gpqa.GpqaConfig):
+    """Settings of GPQA main."""
+
+    method: Literal["gpqa_main"] = "gpqa_main"
+
+
+def task(config: Config, inputs: Inputs, tokenizer: Any) -> dict[str, Any]:
+    """The harness's task config."""
+    return _gpqa.task(config, inputs, tokenizer, "main")
+
+
+SOURCE = _gpqa.source("main", 448)

@@ -1,0 +1,230 @@
+"""A team's own set: a file of questions with answers, and a rule that scores.
+
+JSONL (also gzip), JSON, CSV, Parquet or a dataset on disk. A row has ``prompt`` and ``answer``, perhaps ``id`` and ``group``; for
+``multiple_choice`` also ``options``, for ``exact`` and ``contains`` the answer may be a list, each of which is right::
+
+    {"id": "t1", "prompt": "Which port does the service listen on?", "answer": ["8080", "port 8080"], "group": "operations"}
+
+The file becomes a DVC version below the home before the evaluation begins; a changed file is another version.
+
+- ``exact``: the answer, trimmed and without regard to case or a full stop at its end;
+- ``contains``: the right answer stands in it as whole words;
+- ``numeric``: its last number;
+- ``math_verify``: its last formula or number, compared as mathematics;
+- ``multiple_choice``: the option's letter, by likelihood or from a generated answer;
+- ``judge``: another model's score against the answer, see ``components.benchmarks._judge``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from components.artifacts import Inputs
+from components.benchmarks._choices import LETTERS, ChoiceConfig, likelihood_task
+from components.benchmarks._judge import RUBRICS, verdicts
+from components.benchmarks._math import read, same
+from components.benchmarks._source import Source, choices, letter, text
+from components.benchmarks._task import MAIN, Graded, scores_of, share, stored_task
+from components.data.records import Record
+from components.errors import InputError
+from components.text import holds_word, number
+
+Scorer = Literal["exact", "contains", "numeric", "math_verify", "multiple_choice", "judge"]
+_LETTER = re.compile(r"answer is:?\s*\(?([A-Z])\)?(?![A-Za-z])|^\s*\(?([A-Z])\)?(?![A-Za-z])", re.MULTILINE)
+
+
+class Config(ChoiceConfig):
+    """A team's own set.
+
+    Attributes:
+        path: its file, from the working folder.
+        scorer: how an answer is scored.
+        examples: file of solved rows for ``shots``.
+        judge: for ``scorer: judge``: ``URL#model`` or a model's folder.
+        rubric: version of the judge's prompt.
+    """
+
+    method: Literal["own"] = "own"
+    path: str = Field(min_length=1)
+    scorer: Scorer = "exact"
+    examples: str | None = None
+    judge: str | None = None
+    rubric: str = "reference-1"
+    max_new_tokens: int = Field(256, ge=1)
+    cot: bool = False
+
+    @model_validator(mode="after")
+    def _judge_is_named(self) -> Config:
+        if (self.scorer == "judge") != (self.judge is not None):
+            raise ValueError("'judge' names the judging model of scorer: judge, and of no other scorer")
+        if self.rubric not in RUBRICS:
+            raise ValueError(f"rubric {self.rubric!r} isn't known; there are {', '.join(RUBRICS)}")
+        if self.form == "likelihood" and self.scorer != "multiple_choice":
+            raise ValueError("form: likelihood is for scorer: multiple_choice")
+        return self
+
+    def stored(self) -> str:
+        """A name that follows from what is stored; the content is told apart by its md5."""
+        parts = f"{self.path}\0{self.examples}\0{self.scorer}\0{self.judge}"
+        return f"own-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
+
+
+def task(config: Config, inputs: Inputs, tokenizer: Any) -> dict[str, Any]:
+    """The harness's task config."""
+    steps = "\nThink step by step, then give the answer." if config.cot else ""
+    fields: dict[str, Any] = {
+        "doc_to_text": lambda row: f"{row['prompt']}{steps}",
+        "doc_to_target": lambda row: row["answer"][0],
+        "fewshot_config": {"doc_to_target": lambda row: row["answer"][0]},
+    }
+    if config.form == "likelihood":
+        fields["fewshot_config"] = {"doc_to_target": lambda row: row["answer"][0]}
+        return likelihood_task(
+            config,
+            inputs,
+            tokenizer,
+            labels=lambda row: LETTERS[: len(row["options"])],
+            right=lambda row: LETTERS.index(row["answer"][0]),
+            **fields,
+        )
+    made = stored_task(config, inputs, _grade(config.scorer), (MAIN,), **fields)
+    return _judged(made, config) if config.scorer == "judge" else made
+
+
+def _grade(scorer: Scorer) -> Any:
+    def grade(row: Record, answer: str) -> Graded:
+        right, found = SCORERS[scorer](row["answer"], str(answer))
+        return Graded({MAIN: float(right)}, found)
+
+    return grade
+
+
+def exact(targets: Sequence[str], answer: str) -> tuple[bool, str | None]:
+    r"""Whether an answer is one of the targets, and what it is.
+
+    >>> exact(["Paris"], " paris. \n"), exact(["Paris"], "Paris, France"), exact(["Paris"], " ")
+    ((True, 'paris'), (False, 'paris, france'), (False, None))
+    """
+    found = _plain(answer)
+    return found in {_plain(target) for target in targets}, found or None
+
+
+def contains(targets: Sequence[str], answer: str) -> tuple[bool, str | None]:
+    """Whether one of the targets stands in an answer as whole words, and which.
+
+    >>> contains(["8080"], "It listens on 8080."), contains(["8080"], "on 18080"), contains(["8080"], "")
+    ((True, '8080'), (False, 'on 18080'), (False, None))
+    """
+    found = next((target for target in targets if holds_word(answer, target)), None)
+    return found is not None, found or answer.strip() or None
+
+
+def numeric(targets: Sequence[str], answer: str) -> tuple[bool, str | None]:
+    """Whether the last number of an answer is one of the targets, and which it is.
+
+    >>> numeric(["1200"], "In all $1,200."), numeric(["7"], "7 of 8"), numeric(["7"], "seven")
+    ((True, '1200'), (False, '8'), (False, None))
+    """
+    found = re.findall(r"-?\$?\d[\d,]*(?:\.\d+)?", answer)
+    value = number(found[-1].rstrip(",")) if found else None
+    return value is not None and value in {number(target) for target in targets}, value
+
+
+def math_verify(targets: Sequence[str], answer: str) -> tuple[bool, str | None]:
+    """Whether math-verify finds an answer equal to one of the targets, and what it reads."""
+    return any(same(target, answer) for target in targets), read(answer)
+
+
+def multiple_choice(targets: Sequence[str], answer: str) -> tuple[bool, str | None]:
+    """Whether an answer names the right letter: behind "the answer is", else at the beginning of a line; the last one counts.
+
+    >>> multiple_choice(["B"], "Hm. The answer is (B)."), multiple_choice(["B"], "A"), multiple_choice(["B"], "All of them")
+    ((True, 'B'), (False, 'A'), (False, None))
+    """
+    found = [a or b for a, b in _LETTER.findall(answer)]
+    return bool(found) and found[-1] == targets[0], found[-1] if found else None
+
+
+SCORERS: dict[str, Any] = {
+    "exact": exact,
+    "contains": contains,
+    "numeric": numeric,
+    "math_verify": math_verify,
+    "multiple_choice": multiple_choice,
+    "judge": exact,
+}
+
+
+_ROW: Record = {"id": "t1", "prompt": "How many ports are open?", "answer": "2"}
+SAMPLES: dict[str, Record] = {**dict.fromkeys(SCORERS, _ROW), "multiple_choice": {**_ROW, "options": ["1", "2"]}}
+"""A row of each scorer's set."""
+
+
+def _judged(settings: dict[str, Any], config: Config) -> dict[str, Any]:
+    """The same task with all its answers judged at once, before they are scored one by one."""
+
+    def judge(answers: Iterable[Sequence[str]], rows: Sequence[Record]) -> list[list[float | None]]:
+        lists = [list(of_item) for of_item in answers]
+        asked = [(row["prompt"], row["answer"][0], str(a)) for row, of_item in zip(rows, lists, strict=True) for a in of_item]
+        found = iter(verdicts(str(config.judge), config.rubric, asked))
+        return [[next(found) for _ in of_item] for of_item in lists]
+
+    def results(row: Record, found: Sequence[Sequence[float | None]]) -> dict[str, Any]:
+        graded = [Graded({MAIN: value or 0.0}, None if value is None else f"{value:.3f}") for value in found[0]]
+        return {**scores_of(graded), "parsed": share(graded), "extracted": [g.extracted for g in graded]}
+
+    if config.n > 1:
+        raise InputError("own: a judged set has one answer an item; set n: 1")
+    return {**settings, "filter_list": [{"name": "all", "filter": [{"function": "custom", "filter_fn": judge}]}]} | {
+        "process_results": results
+    }
+
+
+def source_of(config: Config) -> Source:
+    """How rows of the set's file become items."""
+    licence = "the team's own"
+    if config.judge is not None and (Path(config.judge) / "config.json").exists():
+        licence += f", judged by {hashlib.sha256(_weights(Path(config.judge))).hexdigest()[:16]}"  # another judge, another version
+    return Source(item=lambda row: _item(row, config.scorer), sample=SAMPLES[config.scorer], about=config.path, licence=licence)
+
+
+def _weights(folder: Path) -> bytes:
+    from components.store import folder_hashes
+
+    return repr(sorted(folder_hashes(folder).items())).encode()
+
+
+def _item(row: Record, scorer: str) -> Record:
+    prompt = text(row, "prompt", "question")
+    if scorer == "multiple_choice":
+        options = choices(row, "options", "choices")
+        right = [letter(row, options, "answer", "answer_index")]
+        listed = "\n".join(f"{LETTERS[i]}. {option}" for i, option in enumerate(options))
+        prompt = f"{prompt}\n{listed}\nAnswer:"
+        return {"id": _name(row), "group": _group(row), "prompt": prompt, "options": options, "answer": right}
+    given = row.get("answer")
+    targets = given if isinstance(given, list) and scorer in ("exact", "contains") else [text(row, "answer")]
+    targets = [text({"answer": target}, "answer") for target in targets]
+    if not targets:
+        raise ValueError("'answer' is an empty list, expected at least one right answer")
+    if scorer == "numeric" and (wrong := [target for target in targets if number(target) is None]):
+        raise ValueError(f"'answer' is {wrong[0]!r}, expected a number for scorer: numeric")
+    return {"id": _name(row), "group": _group(row), "prompt": prompt, "answer": targets}
+
+
+def _name(row: Record) -> str | None:
+    return None if row.get("id") is None else str(row["id"])
+
+
+def _group(row: Record) -> str | None:
+    return None if row.get("group") is None else str(row["group"])
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split()).casefold().rstrip(".").strip()
