@@ -18,6 +18,7 @@ from components.errors import InputError
 from components.recipe import Recipe
 from components.settings import Settings, device_class
 from components.store import Store, stage_key
+from components.suites import Evaluation
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,13 @@ class Graph:
 
 
 def build(recipe: Recipe) -> Graph:
-    """The stages of a recipe, in the order in which they run."""
+    """The stages of a recipe, in the order in which they run.
+
+    Raises:
+        InputError: if a recipe that trains would evaluate an endpoint.
+    """
+    if recipe.evaluate is not None and recipe.evaluate.method == "endpoint":
+        return _elsewhere(recipe)
     nodes: list[Node] = []
     models: dict[str, ModelSource] = {}
 
@@ -119,6 +126,14 @@ def build(recipe: Recipe) -> Graph:
         models["export"] = ModelSource("export")
         evaluate("export")
     return Graph(tuple(nodes), models, final)
+
+
+def _elsewhere(recipe: Recipe) -> Graph:
+    """The one stage of an evaluation whose model is behind an endpoint."""
+    config: Any = recipe.evaluate
+    if not isinstance(recipe, Evaluation):
+        raise InputError("evaluate.method=endpoint is for `lapidar evaluate`; a recipe's stages evaluate the models that they make")
+    return Graph((Node("evaluate.endpoint", "evaluate", config.method, config, ("heldout", *config.splits()), {}),), {}, "endpoint")
 
 
 def _base_config(recipe: Recipe) -> Any:

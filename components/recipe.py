@@ -17,9 +17,10 @@ Sample::
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -107,6 +108,9 @@ class Recipe(Config):
         return self.model_dump(mode="json", by_alias=True)
 
 
+AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
+
+
 def builtin() -> dict[str, Path]:
     """Recipes that come with Lapidar, by name."""
     folder = Path(__file__).parent.parent / "flows" / "recipes"
@@ -137,18 +141,37 @@ def load(recipe: str, overrides: list[str] | None = None) -> Recipe:
     path = find(recipe)
     try:
         text = path.read_text(encoding="utf-8")
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        raw = yaml.safe_load(text)
     except UnicodeDecodeError as error:
         raise InputError(f"{path} isn't UTF-8 (byte {error.start}); save it as UTF-8") from error
+    return parse(text, path, overrides or [], Recipe)
+
+
+def parse(
+    text: str, path: Path, overrides: list[str], kind: type[AnyRecipe], adapt: Callable[[dict[str, Any]], None] | None = None
+) -> AnyRecipe:
+    """A recipe's text with its overrides, checked.
+
+    Args:
+        path: named in messages.
+        kind: Recipe, or one of its special cases.
+        adapt: changes what was read before the overrides are applied.
+
+    Raises:
+        InputError: naming the key, its line, and the nearest right key.
+    """
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(f"{path} isn't valid YAML: {' '.join(str(error).split())}") from error
     if node is None or not isinstance(raw, dict):
         raise InputError(f"{path} holds no recipe: expected 'name:', 'data:', … at the top level")
     _check_duplicate_keys(node, path)
-    overridden = [apply_override(raw, override) for override in overrides or []]
+    if adapt is not None:
+        adapt(raw)
+    overridden = [apply_override(raw, override) for override in overrides]
     try:
-        return Recipe.model_validate(raw)
+        return kind.model_validate(raw)
     except ValidationError as error:
         raise InputError("\n".join(_explain(e, raw, node, path, overridden) for e in error.errors())) from error
 
@@ -229,6 +252,8 @@ def _explain(error: Any, raw: dict[str, Any], node: yaml.Node, path: Path, overr
     if kind == "missing":
         return f"{place}: {dotted} is missing"
     message = error["msg"].removeprefix("Value error, ")
+    if isinstance(error["input"], dict):  # settings that don't go together: the message names them
+        return f"{place}: {dotted}: {message[0].lower()}{message[1:]}"
     return f"{place}: {dotted}={error['input']!r}: {message[0].lower()}{message[1:]}"
 
 

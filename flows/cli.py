@@ -59,6 +59,21 @@ def plan(recipe: Recipe, overrides: Overrides = None, as_json: Json = False) -> 
     cli_plan.plan(recipe, overrides or [], as_json)
 
 
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="models:/name/version, models:/name@alias, a folder, or URL#model of an endpoint.")],
+    suite: Annotated[str, typer.Argument(help="Suite or benchmark by name, or a YAML file with a recipe's evaluate section.")],
+    overrides: Overrides = None,
+    compare: Annotated[str | None, typer.Option("--compare", help="Another model, compared on the same items.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Measure anew although this was measured already.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Measure a model that exists: scores with intervals, and what they can show. Goes on where it was broken off."""
+    from flows import cli_evaluate
+
+    cli_evaluate.evaluate(model, suite, overrides or [], compare, again)
+
+
 @models.command(name="list")
 def list_models(name: Annotated[str | None, typer.Argument(help="Registered model's name.")] = None, as_json: Json = False) -> None:
     """List registered versions, newest first."""

@@ -71,6 +71,32 @@ def validate(recipe: Recipe, overrides: Overrides = None, as_json: Json = False)
     _print_splits(_described(ref))
 
 
+@data.command()
+def benchmark(
+    name: Annotated[str, typer.Argument(help="Benchmark, e.g. gsm8k.")],
+    source: Annotated[str, typer.Option("--from", help="Its file or folder in any format, or `hub`.")],
+    examples: Annotated[str | None, typer.Option("--examples", help="Solved rows for few-shot prompts.")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Split of a dataset on disk that holds several.")] = None,
+    revision: Annotated[str | None, typer.Option("--revision", help="With `--from hub`: the 40-hex commit.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Import a benchmark's data as a DVC version below the home; nothing is fetched unless `--from hub` says so."""
+    from components.data import benchmarks
+    from components.settings import Settings
+
+    _log()
+    if source == "hub":
+        made = benchmarks.fetch(name, revision, Settings())
+    else:
+        made = benchmarks.import_files(name, Path(source), Path(examples) if examples else None, split, Settings())
+    if as_json:
+        output.document(benchmarks.dump(made))
+        return
+    whole = f" of {made.size:,}" if made.size and made.size != made.items else ""
+    typer.echo(f"{'new version' if made.changed else 'the same version'} {made.ref.md5} in {made.ref.path}")
+    typer.echo(f"  {made.items:,}{whole} items, {made.examples:,} solved examples")
+
+
 @data.command(name="versions")
 def list_versions(as_json: Json = False) -> None:
     """List the versions that git and DVC know."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from components import graph, launch
 from components import recipe as recipes
-from components.data import versions
+from components.data import benchmarks, versions
 from components.models.resolve import NotFetched, resolve
 from components.recipe import Recipe
 from components.settings import Settings
@@ -24,7 +24,7 @@ def run(recipe: str, overrides: list[str], start: str | None, until: str | None)
     """Runs a recipe and prints its summary; returns the exit code."""
     settings, loaded = Settings(), recipes.load(recipe, overrides)
     selection = stages.select(graph.build(loaded), start, until)
-    with home_lock(settings), services.prefect(settings) as wait, _listening():
+    with home_lock(settings), services.prefect(settings) as wait, listening():
         if _must_run(loaded, selection, settings):
             threading.Thread(target=launch.warm_up, daemon=True).start()
         from flows.pipeline import pipeline
@@ -44,7 +44,7 @@ def run(recipe: str, overrides: list[str], start: str | None, until: str | None)
 
 
 @contextmanager
-def _listening() -> Iterator[None]:
+def listening() -> Iterator[None]:
     """Shows progress: a live table on a terminal, else lines."""
     stream = output.people()
     shown = progress.Live(stream) if stream.isatty() else progress.Plain(stream)
@@ -61,7 +61,7 @@ def _must_run(recipe: Recipe, selection: stages.Selection, settings: Settings) -
     Raises:
         InputError: if the data or the base model is wrong, before anything is made.
     """
-    data = versions.find(recipe.data, settings, Path.cwd())
+    data, stored = versions.find(recipe.data, settings, Path.cwd()), benchmarks.need(benchmarks.measured(recipe), settings)
     try:
         source = resolve(recipe.model, settings, fetch=False)
     except NotFetched:
@@ -69,5 +69,5 @@ def _must_run(recipe: Recipe, selection: stages.Selection, settings: Settings) -
     if data is None:
         return True
     store = Store(settings.stages, settings.store)
-    sealed, _ = graph.lookup(graph.build(recipe), recipe, data, {"source": source} if source else {}, store, settings)
+    sealed, _ = graph.lookup(graph.build(recipe), recipe, data, {"source": source} if source else {}, store, settings, stored)
     return any(node.name not in sealed or node.name in selection.forced for node in selection.nodes)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from typing import Any
 import psutil
 
 from components import changes, cost, graph
-from components.artifacts import DatasetRef, ModelRef, Sealed
+from components.artifacts import BenchmarkRef, DatasetRef, ModelRef, Sealed
 from components.changes import Look, Past
-from components.data import prepare, versions
+from components.data import benchmarks, prepare, versions
 from components.data.checks import DATA
 from components.data.workspace import Workspace
 from components.graph import Node
@@ -81,7 +82,9 @@ def build(recipe: Recipe, settings: Settings, project: Path) -> dict[str, Any]:
     missing: list[str] = []
     data = versions.find(recipe.data, settings, project)
     source = _source(recipe, settings, missing)
-    plan = Plan(recipe, settings, data, source, _stages(recipe, settings, data, source), missing)
+    stored, absent = benchmarks.look(benchmarks.measured(recipe), settings)
+    missing += absent
+    plan = Plan(recipe, settings, data, source, _stages(recipe, settings, data, source, stored), missing)
     _preview(plan)
     here, shape = device_class(settings), _shape(plan)
     device = here
@@ -129,13 +132,19 @@ def _source(recipe: Recipe, settings: Settings, missing: list[str]) -> ModelRef 
     return None
 
 
-def _stages(recipe: Recipe, settings: Settings, data: DatasetRef | None, source: ModelRef | None) -> list[Planned]:
+def _stages(
+    recipe: Recipe,
+    settings: Settings,
+    data: DatasetRef | None,
+    source: ModelRef | None,
+    stored: Mapping[str, BenchmarkRef],
+) -> list[Planned]:
     nodes, store = graph.build(recipe), Look(settings.stages, settings.store)
     prefixes, sealed, found = changes.prefixes(nodes), dict[str, Sealed](), list[Planned]()
     outside = {"source": source} if source is not None else {}
     for node in nodes.nodes:
         waits_for = _waits_for(node, data, {*sealed, *outside})
-        given = graph.inputs(node, data, sealed, outside) if waits_for is None else None
+        given = graph.inputs(node, data, sealed, outside, stored) if waits_for is None else None
         past = changes.history(settings.stages, node)
         key = graph.key(node, given, recipe.seed, settings) if given is not None else None
         output = store.open(node.section, node.method, key) if key is not None else None

@@ -64,6 +64,11 @@ def whole(run: Run, markdown: str) -> None:
     harmless(lambda: _link(run, None))
 
 
+def evaluation(name: str, markdown: str) -> None:
+    """Scores of an evaluation. Called inside the flow."""
+    create_markdown_artifact(markdown, key=key(name, "scores"))
+
+
 def _link(run: Run, name: str | None) -> None:
     address = run.settings.tracking_uri or services.address(run.settings, "mlflow", planned=True)
     if address is None or not address.startswith("http"):

@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from components import graph, methods
-from components.artifacts import DatasetRef, ModelRef, Sealed
+from components.artifacts import BenchmarkRef, DatasetRef, ModelRef, Sealed
 from components.errors import LapidarError
 from components.graph import Node
 from components.recipe import Recipe
@@ -77,6 +77,7 @@ class Run:
         self.listener = progress.listener()
         self.data: DatasetRef | None = None
         self.outside: dict[str, ModelRef] = {}
+        self.benchmarks: dict[str, BenchmarkRef] = {}
         self.found: dict[str, Sealed] = {}
         self.sealed: dict[str, Sealed] = {}
         self.steps: list[Step] = []
@@ -140,12 +141,12 @@ class Run:
 
     def look_up(self) -> bool:
         """Finds what is sealed already; returns whether a stage has to run."""
-        self.found, _ = graph.lookup(self.graph, self.recipe, self.data, self.outside, self.store, self.settings)
+        self.found, _ = graph.lookup(self.graph, self.recipe, self.data, self.outside, self.store, self.settings, self.benchmarks)
         return any(node.name not in self.found or node.name in self.forced for node in self.nodes)
 
     def key(self, node: Node) -> tuple[Any, str]:
         """(inputs, key) of a stage whose inputs are there."""
-        given = graph.inputs(node, self.data, self.sealed, self.outside)
+        given = graph.inputs(node, self.data, self.sealed, self.outside, self.benchmarks)
         return given, graph.key(node, given, self.recipe.seed, self.settings)
 
     def began(self, name: str, method: str, key: str, config: Mapping[str, Any]) -> None:

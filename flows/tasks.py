@@ -15,7 +15,8 @@ from prefect.runtime import flow_run
 
 from components import launch
 from components.artifacts import Sealed
-from components.data import versions
+from components.data import benchmarks, versions
+from components.data.benchmarks import measured
 from components.errors import StageKilled
 from components.graph import Node
 from components.models.resolve import resolve
@@ -59,8 +60,12 @@ def dataset(run: Run) -> str:
 
 @task(name="look up", cache_policy=NO_CACHE)
 def look_up(run: Run) -> list[str]:
-    """Fetches the base model if it isn't trained here, and finds what is sealed; returns the names of these stages."""
-    if (source := resolve(run.recipe.model, run.settings)) is not None:
+    """Fetches the base model if it isn't trained here, and finds what is sealed; returns the names of these stages.
+
+    Benchmarks' own data is only looked for: a benchmark that has none says how to get it.
+    """
+    run.benchmarks = benchmarks.need(measured(run.recipe), run.settings)
+    if run.graph.nodes[0].models and (source := resolve(run.recipe.model, run.settings)) is not None:
         run.outside["source"] = source
     if run.look_up():
         threading.Thread(target=launch.warm_up, daemon=True).start()  # it returns when the imports are done

@@ -25,6 +25,11 @@ class ChoiceConfig(StoredConfig):
 
     form: Literal["generate", "likelihood"] = "generate"
 
+    @property
+    def by_likelihood(self) -> bool:
+        """See BenchmarkConfig."""
+        return self.form == "likelihood"
+
     @model_validator(mode="after")
     def _likelihood_has_one_answer(self) -> ChoiceConfig:
         if self.form == "likelihood" and self.n > 1:

@@ -51,6 +51,11 @@ class BenchmarkConfig(MethodConfig):
         """What its scores are called."""
         return self.name or self.method
 
+    @property
+    def by_likelihood(self) -> bool:
+        """Whether it asks how probable given texts are, instead of generating."""
+        return False
+
     def stored(self) -> str | None:
         """Name of the stored data that it reads, or None where it reads the recipe's held-out split."""
         return None

@@ -24,6 +24,11 @@ class Config(BenchmarkConfig):
 
     method: Literal["preference_pairs"] = "preference_pairs"
 
+    @property
+    def by_likelihood(self) -> bool:
+        """See BenchmarkConfig."""
+        return True
+
 
 def task(config: Config, inputs: Inputs, tokenizer: Any) -> dict[str, Any]:
     """The harness's task config: two choices a row, the chosen one first."""

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from typing import Any
 
 from components import methods
 from components.artifacts import BenchmarkRef
-from components.benchmarks._source import Source
+from components.benchmarks._source import Hub, Source
 from components.benchmarks._stored import ABOUT, EXAMPLES, ITEMS
 from components.config import MethodConfig
 from components.data import records, tables, veil
@@ -51,7 +52,7 @@ def source(name: str) -> Source:
     module = methods.load("benchmark", name)
     if (found := getattr(module, "SOURCE", None)) is None:
         raise InputError(
-            f"benchmark {name!r} has no data of its own to import: it reads the recipe's held-out split or a file that its settings name"
+            f"benchmark {name!r} has nothing to import: it reads the recipe's held-out split, or a file that its settings name"
         )
     return found  # type: ignore[no-any-return]
 
@@ -84,16 +85,81 @@ def need(chosen: Iterable[MethodConfig], settings: Settings) -> dict[str, Benchm
         if (path := getattr(config, "path", None)) is not None:
             found[name] = _given(config, name, Path(path).expanduser(), settings)
             continue
-        ref = find(name, settings)
-        if ref is None:
-            about = source(name)
-            gated = "; its authors ask not to put it in plain text anywhere" if about.protected else ""
-            raise InputError(
-                f"benchmark {name!r} has no data in {_home(settings).root}: get {about.about} and import it with "
-                f"`lapidar data benchmark {name} --from PATH` ({about.licence}{gated})"
-            )
+        if (ref := find(name, settings)) is None:
+            raise InputError(_how(name, settings))
         found[name] = ref
     return found
+
+
+def look(chosen: Iterable[MethodConfig], settings: Settings) -> tuple[dict[str, BenchmarkRef], list[str]]:
+    """(versions that are there, what is missing and how to get it); writes nothing."""
+    found, missing = {}, []
+    for config in chosen:
+        if (name := getattr(config, "stored", lambda: None)()) is None:
+            continue
+        if (ref := find(name, settings)) is not None:
+            found[name] = ref
+        elif getattr(config, "path", None) is None:  # a file that the settings name is stored by the run
+            missing.append(_how(name, settings))
+    return found, missing
+
+
+def _how(name: str, settings: Settings) -> str:
+    about = source(name)
+    gated = "; its authors ask not to put it in plain text anywhere" if about.protected else ""
+    return (
+        f"benchmark {name!r} has no data in {_home(settings).root}: get {about.about} and import it with "
+        f"`lapidar data benchmark {name} --from PATH` ({about.licence}{gated})"
+    )
+
+
+def import_files(name: str, items: Path, examples: Path | None, split: str | None, settings: Settings) -> Imported:
+    """Makes a version of files that somebody has.
+
+    Raises:
+        InputError: naming file, row and field.
+    """
+    found = source(name)
+    pair = (examples, tables.read(examples)) if examples is not None else None
+    return store(name, found, items, tables.read(items, split), pair, settings)
+
+
+def fetch(name: str, revision: str | None, settings: Settings) -> Imported:
+    """Makes a version of what the hub has at one commit. The only place that fetches a benchmark, and only when asked to.
+
+    Raises:
+        InputError: if the benchmark isn't there, its commit isn't named, or the hub can't be reached.
+    """
+    found = source(name)
+    if (hub := found.hub) is None:
+        raise InputError(f"benchmark {name!r} isn't on the hub; get {found.about} and give its path with --from PATH")
+    commit = revision or hub.revision
+    if commit is None or not re.fullmatch("[0-9a-f]{40}", commit):
+        raise InputError(
+            f"{hub.id} needs --revision, 40 hex digits as a branch would move: see https://huggingface.co/datasets/{hub.id}/commits/main"
+        )
+    given = Path(f"{hub.id}@{commit}")
+    rows = _hub_rows(hub, hub.split, commit, settings)
+    pair = (given, _hub_rows(hub, hub.examples, commit, settings)) if hub.examples else None
+    return store(name, found, given, rows, pair, settings)
+
+
+def _hub_rows(hub: Hub, split: str, commit: str, settings: Settings) -> list[Record]:
+    from datasets import load_dataset
+
+    try:
+        table = load_dataset(hub.id, hub.config, split=split, revision=commit, cache_dir=str(settings.root / "hub"))
+    except Exception as error:
+        raise InputError(
+            f"{hub.id}@{commit[:12]} ({split}) could not be fetched ({type(error).__name__}); it needs a network, and HF_TOKEN where "
+            "terms have to be accepted; or give a file with --from PATH"
+        ) from error
+    return [dict(row) for row in table]
+
+
+def measured(recipe: Any) -> list[MethodConfig]:
+    """The benchmarks of a recipe."""
+    return list(recipe.evaluate.benchmarks) if recipe.evaluate is not None else []
 
 
 def _given(config: Any, name: str, path: Path, settings: Settings) -> BenchmarkRef:

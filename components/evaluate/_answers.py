@@ -108,8 +108,9 @@ class Answers(LM):  # type: ignore[misc]
             return
         single = hasattr(self.inner, "on_answer")
         asking = [at for at in places if at not in known] if single else places
-        self.inner.seed = self.seed if number == 0 else _derived(self.seed, number)
+        self.inner.seed = self.seed if number == 0 or single else _derived(self.seed, number)
         if single:
+            self.inner.places = asking
             self.inner.on_answer = lambda i, answer: keep(asking[i], [str(answer), bool(answer.truncated)])
         for at, answer in zip(asking, ask([requests[at] for at in asking]), strict=True):
             keep(at, answer)

@@ -122,7 +122,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Answers, of class ``Answer``; requests with the same settings share batches."""
         answers: list[str] = [""] * len(requests)
-        settings = [_settings(request.args[1]) for request in requests]
+        settings = [request_settings(request.args[1]) for request in requests]
         for setting in dict.fromkeys(settings):
             chosen = [i for i, other in enumerate(settings) if other == setting]
             stop, limit, temperature, top_p = setting
@@ -140,7 +140,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
         return answers
 
 
-def _settings(kwargs: dict[str, Any]) -> tuple[tuple[str, ...], int, float, float]:
+def request_settings(kwargs: dict[str, Any]) -> tuple[tuple[str, ...], int, float, float]:
     """(stop strings, new tokens, temperature, top-p) of a task's ``generation_kwargs``.
 
     Raises:
