@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from flows.run import Run
 
 _SHARES = ("truncated", "unparsed")
+MARK, MARK_ABOVE = "!", 0.02
+MARKED = f"{MARK} over {MARK_ABOVE:.0%} of the answers were truncated or couldn't be read: such a score says less than its interval"
 
 
 def build(run: Run) -> dict[str, Any]:
@@ -52,6 +54,17 @@ def flat(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     if len(metrics) == 1:
         return dict(next(iter(metrics.values())))
     return {f"{benchmark}.{name}": value for benchmark, found in metrics.items() for name, value in found.items()}
+
+
+def marked(metrics: Mapping[str, Any], name: str = "") -> list[str]:
+    """Which shares of unusable answers are above 2 %: scores of that benchmark are marked wherever they are shown.
+
+    Args:
+        metrics: of one benchmark, or of several by ``benchmark.metric``.
+        name: of a metric, which says the benchmark where there are several.
+    """
+    prefix = "".join(name.rpartition(".")[:2])
+    return [share for share in _SHARES if (found := metrics.get(prefix + share)) and found["value"] > MARK_ABOVE]
 
 
 def differences(run: Run) -> list[dict[str, Any]]:

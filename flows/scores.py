@@ -15,11 +15,9 @@ from components.errors import LapidarError
 from components.settings import Settings
 from components.statistics import detectable_difference, holm, mcnemar, paired_difference
 from components.suites import Evaluation
+from flows.report import MARK, MARKED, marked
 
 SHARES = ("truncated", "unparsed")
-MARK_ABOVE = 0.02
-"""Share of truncated or unparsed answers above which a score is marked."""
-MARK = "!"
 _LEVEL = 0.05
 Report = dict[str, Any]
 
@@ -40,16 +38,11 @@ def report(run: Mapping[str, Any], evaluation: Evaluation, folder: Path, setting
             "spec": {key: value for key, value in specs[name].items() if key != "first_prompt"},
             "reruns": reruns.get(name),
         }
-        for name, found in metrics.items()
+        for name, found in ((config.label, metrics[config.label]) for config in evaluation.evaluate.benchmarks)  # type: ignore[attr-defined]
     }
     kept = ("run", "seed", "data", "stages", "seconds", "peak_rss_mb", "prefect_run")
     shown = {name: run[name] for name in kept}
     return {**shown, "suite": evaluation.name, "model": model_name(evaluation), "benchmarks": benchmarks, "output": str(folder)}
-
-
-def marked(metrics: Mapping[str, Any]) -> list[str]:
-    """Which shares of unusable answers are above 2 %: their scores are marked wherever they are shown."""
-    return [share for share in SHARES if share in metrics and metrics[share]["value"] > MARK_ABOVE]
 
 
 def compare(a: Path, b: Path, found: Report) -> dict[str, Any]:
@@ -148,7 +141,7 @@ def rows(found: Report) -> list[list[str]]:
 def lines(found: Report) -> Iterator[str]:
     """What stands below the table."""
     if any(benchmark["marked"] for benchmark in found["benchmarks"].values()):
-        yield f"{MARK} over {MARK_ABOVE:.0%} of answers were truncated or couldn't be read: it says less than its interval"
+        yield MARKED
     for name, benchmark in found["benchmarks"].items():
         if benchmark["spec"]["overlong"]:
             yield f"{name}: {benchmark['spec']['overlong']} of {benchmark['spec']['requests']} prompts don't fit and count as wrong"

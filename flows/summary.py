@@ -9,7 +9,7 @@ from typing import Any, TextIO
 from components.settings import Settings
 from flows import services
 from flows.progress import duration
-from flows.report import table
+from flows.report import MARK, MARKED, marked, table
 
 SHARES = ("truncated", "unparsed")
 _SHARES_HEAD = "truncated / unparsed"
@@ -44,6 +44,8 @@ def lines(report: Report, settings: Settings) -> list[str]:
     if (version := report["version"]) is not None:
         aliases = ", ".join(version["aliases"]) or "no alias"
         found.append(f"registered: models:/{version['name']}/{version['version']} ({aliases}), digest {version['digest'][:12]}")
+    if any(marked(metrics, name) for metrics in report["metrics"].values() for name in metrics):
+        found.append(MARKED)
     found += _gate(report)
     found.append(f"report: {settings.runs / report['run'] / 'report.json'}")
     return [*found, *_where(settings)]
@@ -96,7 +98,7 @@ def rows(report: Report) -> list[list[str]]:
     found = []
     for stage in report["stages"]:
         metrics = report["metrics"].get(stage["name"].removeprefix("evaluate.")) if stage["name"].startswith("evaluate.") else None
-        values = [_estimate((metrics or {}).get(name)) for name in columns(report)] + [shares(metrics) if metrics else ""]
+        values = [_score(metrics or {}, name) for name in columns(report)] + [shares(metrics) if metrics else ""]
         seconds = duration(stage["seconds"]) if stage["status"] == "ran" else ""
         found.append([stage["name"], stage["method"], seconds, stage["status"], *values])
     return found
@@ -132,6 +134,12 @@ def _estimate(value: Mapping[str, Any] | None) -> str:
         return ""
     low, high = (f"{value[end]:.3f}".replace("0.", ".", 1) for end in ("low", "high"))
     return f"{value['value']:.3f} [{low}, {high}]"
+
+
+def _score(metrics: Mapping[str, Any], name: str) -> str:
+    """A score with its interval, marked where too many answers couldn't be used."""
+    mark = f" {MARK}" if name in metrics and marked(metrics, name) else ""
+    return _estimate(metrics.get(name)) + mark
 
 
 def _signed(value: Mapping[str, Any]) -> str:

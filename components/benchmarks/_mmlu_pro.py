@@ -55,10 +55,9 @@ def grader(settings: dict[str, Any], extra: Callable[[Record, str | None], Score
 
     def grade(row: Record, answer: str) -> Graded:
         found = extract(answer, row)
-        scores = {
-            MAIN: float(match(found, row["answer"])),
-            "official": float(official(answer, len(row["options"])) == row["answer"]),
-        }
+        asked = answer or not getattr(answer, "truncated", False)  # a prompt that didn't fit earns no guess
+        by_rule = asked and official(answer, len(row["options"])) == row["answer"]
+        scores = {MAIN: float(match(found, row["answer"])), "official": float(bool(by_rule))}
         read = None if found == _harness.INVALID else found
         return Graded({**scores, **extra(row, read)}, read)
 

@@ -135,9 +135,8 @@ def fetch(name: str, revision: str | None, settings: Settings) -> Imported:
         raise InputError(f"benchmark {name!r} isn't on the hub; get {found.about} and give its path with --from PATH")
     commit = revision or hub.revision
     if commit is None or not re.fullmatch("[0-9a-f]{40}", commit):
-        raise InputError(
-            f"{hub.id} needs --revision, 40 hex digits as a branch would move: see https://huggingface.co/datasets/{hub.id}/commits/main"
-        )
+        where = f"https://huggingface.co/datasets/{hub.id}/commits/main"
+        raise InputError(f"{hub.id} needs --revision, 40 hex digits, as a branch would move; its commits: {where}")
     given = Path(f"{hub.id}@{commit}")
     rows = _hub_rows(hub, hub.split, commit, settings)
     pair = (given, _hub_rows(hub, hub.examples, commit, settings)) if hub.examples else None
@@ -151,8 +150,8 @@ def _hub_rows(hub: Hub, split: str, commit: str, settings: Settings) -> list[Rec
         table = load_dataset(hub.id, hub.config, split=split, revision=commit, cache_dir=str(settings.root / "hub"))
     except Exception as error:
         raise InputError(
-            f"{hub.id}@{commit[:12]} ({split}) could not be fetched ({type(error).__name__}); it needs a network, and HF_TOKEN where "
-            "terms have to be accepted; or give a file with --from PATH"
+            f"{hub.id}@{commit[:12]} ({split}) could not be fetched ({type(error).__name__}); it needs a network, and HF_TOKEN "
+            "where terms have to be accepted; or give a file with --from PATH"
         ) from error
     return [dict(row) for row in table]
 

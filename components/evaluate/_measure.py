@@ -179,7 +179,8 @@ def _item(benchmark: str, sample: Mapping[str, Any], prompt: str, hidden: bool) 
     scores = {name: sample[name] for name in sample["metrics"]}
     parsed, extracted = float(scores.pop("parsed")), scores.pop("extracted")
     if isinstance(sample["resps"][0][0], tuple):  # log-probabilities of choices; what was chosen counts as read
-        responses, cut, target = extracted or [""], 0.0, doc.get("chosen", sample["target"])
+        responses, cut, target = [extracted[0] or ""], 1.0 - parsed, doc.get("chosen", doc.get("answer"))
+        target = target[0] if isinstance(target, list) else target
     else:
         responses, target = [str(answer) for answer in sample["resps"][0]], sample["target"]
         cut = sum(answer.truncated for answer in sample["resps"][0]) / len(responses)
