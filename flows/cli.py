@@ -66,12 +66,17 @@ def evaluate(
     overrides: Overrides = None,
     compare: Annotated[str | None, typer.Option("--compare", help="Another model, compared on the same items.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Measure anew although this was measured already.")] = False,
+    cron: Annotated[str | None, typer.Option("--cron", help='Schedule it, e.g. "0 3 * * *" (UTC); needs `lapidar up`.')] = None,
+    every: Annotated[str | None, typer.Option("--every", help="Schedule it, e.g. 6h, 1d.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure a model that exists: scores with intervals, and what they can show. Goes on where it was broken off."""
     from flows import cli_evaluate
 
-    cli_evaluate.evaluate(model, suite, overrides or [], compare, again)
+    if cron is not None or every is not None:
+        cli_evaluate.schedule(model, suite, overrides or [], compare, cron, every)
+    else:
+        cli_evaluate.evaluate(model, suite, overrides or [], compare, again)
 
 
 @models.command(name="list")

@@ -42,27 +42,27 @@ def deploy(
         return
     loaded = recipes.load(recipe, overrides)
     when = When(cron, deployments.interval(every) if every is not None else None, on_new_data)
-    known = _connect()
+    known = connect()
     document = known.deploy(loaded, recipe, overrides, when, Path.cwd())
     if as_json:
         output.document(document)
         return
-    typer.echo(_line(document))
+    typer.echo(line(document))
 
 
 def _list(as_json: bool) -> None:
-    found = _connect().scheduled()
+    found = connect().scheduled()
     if as_json:
         output.document(found)
         return
     for each in found:
-        typer.echo(_line(each))
+        typer.echo(line(each))
     if not found:
         typer.echo('nothing is scheduled; `lapidar deploy quickstart --cron "0 3 * * *"` runs it every night')
 
 
 def _change(recipe: str, pause: bool, as_json: bool) -> None:
-    known = _connect()
+    known = connect()
     scheduled = {each["name"] for each in known.scheduled()}
     name = recipe if recipe in scheduled else _name(recipe)
     if pause:
@@ -83,7 +83,8 @@ def _name(recipe: str) -> str:
         return recipe
 
 
-def _connect() -> Deployments:
+def connect() -> Deployments:
+    """The deployments of the local services, with Prefect's log out of the way."""
     known = Deployments(Settings())
     import prefect  # noqa: F401  (its log goes where the console's is)
 
@@ -91,7 +92,8 @@ def _connect() -> Deployments:
     return known
 
 
-def _line(found: Mapping[str, Any]) -> str:
+def line(found: Mapping[str, Any]) -> str:
+    """A deployment for people."""
     state = "paused" if found["paused"] else f"next {found['next']}" if found["next"] else ""
     last = f"last {found['last']['state']} at {found['last']['at']}" if found["last"] else "never ran"
     return f"{found['name']:<20}  {found['when']:<24}  {state:<32}  {last}"

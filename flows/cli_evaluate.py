@@ -12,7 +12,7 @@ from components.errors import InputError
 from components.models.resolve import resolve
 from components.settings import Settings
 from components.suites import Evaluation
-from flows import output, scores, server, services
+from flows import cli_deploy, deployments, output, scores, server, services
 from flows.cli_run import listening
 from flows.lock import home_lock
 
@@ -39,6 +39,22 @@ def evaluate(model: str, suite: str, overrides: list[str], against: str | None, 
     scores.show(found, output.people())
     if output.is_json():
         output.document(found)
+
+
+def schedule(model: str, suite: str, overrides: list[str], against: str | None, cron: str | None, every: str | None) -> None:
+    """Has the local services measure a model again and again, and prints what is scheduled."""
+    if cron is not None and every is not None:
+        raise InputError("say --cron or --every, not both")
+    settings, asked = Settings(), suites.load(model, suite, overrides)
+    _items(asked, settings)
+    other = suites.load(against, suite, overrides) if against is not None else None
+    when = deployments.When(cron, deployments.interval(every) if every is not None else None)
+    known = cli_deploy.connect()
+    document = known.deploy_evaluation(asked, other, when, Path.cwd())
+    if output.is_json():
+        output.document(document)
+        return
+    print(cli_deploy.line(document), file=output.people())
 
 
 def _items(asked: Evaluation, settings: Settings) -> dict[str, int | None]:

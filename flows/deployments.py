@@ -22,6 +22,7 @@ from components import recipe as recipes
 from components.errors import InputError
 from components.recipe import Recipe
 from components.settings import Settings
+from components.suites import Evaluation
 from flows import server, services
 
 if TYPE_CHECKING:
@@ -106,15 +107,11 @@ class Deployments:
             InputError: if the cron expression is wrong.
         """
         from prefect.events import DeploymentEventTrigger
-        from prefect.schedules import Cron
 
         from flows.ingest import ingest
         from flows.pipeline import pipeline
 
-        try:
-            schedule = Cron(when.cron, timezone="UTC") if when.cron is not None else None
-        except ValueError as error:
-            raise InputError(f'--cron {when.cron!r} isn\'t a cron expression; write five fields, e.g. "0 3 * * *"') from error
+        schedule = _cron(when)
         trigger = DeploymentEventTrigger(
             name=f"{recipe.name} on new data",
             expect={CHANGED},
@@ -135,10 +132,24 @@ class Deployments:
             self._apply(ingest, recipe.name, project, interval=_POLL, parameters={"recipe": path, "overrides": overrides})
         return next(found for found in self.scheduled() if found["name"] == recipe.name)
 
+    def deploy_evaluation(self, asked: Evaluation, against: Evaluation | None, when: When, project: Path) -> dict[str, Any]:
+        """Makes or replaces the deployment ``evaluate-<suite>``; an alias that has moved is another model each time.
+
+        Raises:
+            InputError: if the cron expression is wrong.
+        """
+        from flows.evaluate import evaluate
+
+        name, schedule = f"evaluate-{asked.name}", _cron(when)
+        self.remove(name, missing_ok=True)
+        parameters = {"evaluation": asked.dump(), "against": against.dump() if against is not None else None}
+        self._apply(evaluate, name, project, schedule=schedule, interval=when.every, parameters=parameters)
+        return next(found for found in self.scheduled() if found["name"] == name)
+
     def scheduled(self) -> list[dict[str, Any]]:
         """What is scheduled, by name."""
         with _client() as client:
-            found = [each for each in _ours(client) if "pipeline" in (each.entrypoint or "")]
+            found = [each for each in _ours(client) if (each.entrypoint or "").endswith((".pipeline", ".evaluate"))]
             automations = {each.id: client.read_resource_related_automations(f"prefect.deployment.{each.id}") for each in found}
             listed = [_described(client, each, bool(automations[each.id])) for each in found]
         return sorted(listed, key=lambda each: str(each["name"]))
@@ -188,6 +199,15 @@ class Deployments:
             hint = f"did you mean {near[0]!r}?" if near else f"scheduled are {', '.join(known) or 'none'}"
             raise InputError(f"no recipe {name!r} is scheduled; {hint}")
         return found
+
+
+def _cron(when: When) -> Any:
+    from prefect.schedules import Cron
+
+    try:
+        return Cron(when.cron, timezone="UTC") if when.cron is not None else None
+    except ValueError as error:
+        raise InputError(f'--cron {when.cron!r} isn\'t a cron expression; write five fields, e.g. "0 3 * * *"') from error
 
 
 def _client() -> SyncPrefectClient:

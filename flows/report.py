@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from itertools import combinations
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from flows.run import Run
 
 _SHARES = ("truncated", "unparsed")
+_ASKED = ("items", "of", "overlong", "prompts_sha256", "spec_sha256")
 MARK, MARK_ABOVE = "!", 0.02
 MARKED = f"{MARK} over {MARK_ABOVE:.0%} of the answers were truncated or couldn't be read: such a score says less than its interval"
 
@@ -30,6 +32,7 @@ def build(run: Run) -> dict[str, Any]:
         "stages": [asdict(step) for step in run.steps],
         "metrics": {name: flat(metrics) for name, metrics in scores.items()},
         "differences": differences(run),
+        "asked": asked(run),
         "figures": {name: sealed.metrics for name, sealed in run.sealed.items() if sealed.stage not in ("evaluate", "verify")},
         "version": run.registration.version if run.registration else None,
         "registers": run.registers,
@@ -47,6 +50,13 @@ def evaluations(run: Run) -> dict[str, dict[str, Any]]:
     """``{stage: {benchmark: {metric: {value, low, high, n}}}}`` in the order of the stages."""
     found = {name: sealed.metrics for name, sealed in run.sealed.items() if sealed.stage == "evaluate"}
     return {name.removeprefix("evaluate."): metrics for name, metrics in found.items()}
+
+
+def asked(run: Run) -> dict[str, Any]:
+    """How each benchmark was asked, from the last evaluation: items, the whole's size, hashes of prompts and of all settings."""
+    last = [sealed.path / "spec.json" for sealed in run.sealed.values() if sealed.stage == "evaluate"][-1:]
+    specs = json.loads(last[0].read_bytes()) if last and last[0].exists() else {}
+    return {name: {part: spec[part] for part in _ASKED} for name, spec in specs.items()}
 
 
 def flat(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

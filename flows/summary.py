@@ -44,6 +44,11 @@ def lines(report: Report, settings: Settings) -> list[str]:
     if (version := report["version"]) is not None:
         aliases = ", ".join(version["aliases"]) or "no alias"
         found.append(f"registered: models:/{version['name']}/{version['version']} ({aliases}), digest {version['digest'][:12]}")
+    for name, spec in report["asked"].items():
+        whole = f" of {spec['of']}" if spec["of"] and spec["items"] < spec["of"] else ""
+        found.append(
+            f"{name}: {spec['items']} items{whole}, prompts {spec['prompts_sha256'][:12]}, spec {spec['spec_sha256'][:12]}"
+        )
     if any(marked(metrics, name) for metrics in report["metrics"].values() for name in metrics):
         found.append(MARKED)
     found += _gate(report)
