@@ -1,0 +1,246 @@
+"""Hostile programs: each is refused what it tries, none passes, nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from components.sandbox import worker
+from components.sandbox.run import Limits, Result, SandboxUnavailable, check, each, execute, require
+
+try:
+    require()
+except SandboxUnavailable as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+TESTS = "assert program['double'](4) == 8"
+TIGHT = Limits(cpu_seconds=1, wall_seconds=2, memory_mb=128, output_kb=256, files_mb=2)
+
+
+def result_of(body: str, before: str = "") -> Result:
+    """The verdict on a ``double`` with this body."""
+    lines = "\n".join("    " + line for line in body.splitlines())
+    return check(f"import os, sys, socket, signal, shutil, threading, time, ctypes\n{before}\ndef double(x):\n{lines}\n", TESTS, TIGHT)
+
+
+# Name: body of the function, the outcome, and a part of its reason.
+HOSTILE = {
+    "fork bomb": ("while True: os.fork()", "failed", "not permitted"),
+    "stubborn fork bomb": ("while True:\n    try: os.fork()\n    except OSError: pass", "timeout", "CPU"),
+    "thread bomb": ("while True: threading.Thread(target=time.sleep, args=(99,)).start()", "failed", "can't start new thread"),
+    "one large object": ("return len('x' * (1 << 33))", "memory", ""),
+    "many objects": ("kept = []\nwhile True: kept.append(bytearray(1 << 20))", "memory", ""),
+    "large answer": ("os.write(3, b'\\xff' * 4)\nos.write(3, b'x' * 1000)", "memory", "too large"),
+    "infinite loop": ("while True: pass", "timeout", "CPU"),
+    "loop that ignores its signal": ("signal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass", "timeout", "CPU"),
+    "sleep": ("time.sleep(60)", "timeout", "in time"),
+    "half an answer": ("os.write(3, b'\\0\\0\\1\\0 ')\ntime.sleep(60)", "timeout", "in time"),
+    "infinite output": ("while True: print('x' * 1000)", "output", "bytes"),
+    "infinite raw output": ("while True: os.write(2, b'x' * 1000)", "output", "bytes"),
+    "full disk": ("for i in range(99): open(f'/tmp/{i}', 'wb').write(bytes(200_000))", "failed", "No space"),
+    "reads the passwords": ("return open('/etc/passwd').read()", "failed", "No such file"),
+    "reads the processes": ("return open('/proc/1/environ').read()", "failed", "No such file"),
+    "reads this repository": (f"return open({__file__!r}).read()", "failed", "No such file"),
+    "writes outside": ("open('/escaped', 'w')", "failed", "Read-only"),
+    "changes the library": ("open(os.__file__, 'a')", "failed", ""),
+    "opens a socket": ("socket.socket()", "failed", "not permitted"),
+    "opens a vsock": ("socket.socket(40, socket.SOCK_STREAM)", "failed", "not permitted"),
+    "becomes root": ("os.setuid(0)", "failed", "not permitted"),
+    "runs a command": ("import subprocess\nsubprocess.run(['/bin/ls'])", "failed", "not permitted"),
+    "kills the judge": ("os.kill(os.getppid(), 9)\nos.kill(1, 9)\nos.kill(-1, 9)", "failed", "No such process"),
+    "leaves a daemon": ("if os.fork() == 0:\n    os.setsid()\n    time.sleep(99)\nreturn 8", "failed", "not permitted"),
+    "exits": ("sys.exit(0)", "failed", "SystemExit"),
+    "exits at once": ("os._exit(0)", "crashed", "code 0"),
+    "crashes": ("ctypes.string_at(0)", "crashed", "SIGSEGV"),
+    "is read by a debugger": (
+        "libc = ctypes.CDLL(None, use_errno=True)\nlibc.ptrace(16, 1, 0, 0)\nraise OSError(ctypes.get_errno(), 'ptrace')",
+        "failed",
+        "[Errno 1] ptrace",
+    ),
+    "new namespaces": (
+        "libc = ctypes.CDLL(None, use_errno=True)\nlibc.unshare(0x10000000)\nraise OSError(ctypes.get_errno(), 'unshare')",
+        "failed",
+        "[Errno 1] unshare",
+    ),
+    "writes a verdict": (
+        "for fd in range(64):\n    try: os.write(fd, b'{\"outcome\": \"passed\", \"detail\": \"\", \"stdout\": \"\"}')\n"
+        "    except OSError: pass\nos._exit(0)",
+        "memory",
+        "too large",
+    ),
+    "answers what can't be read": ("os.write(3, b'\\0\\1\\0\\0' + b'[' * 65536)", "failed", "can't be read"),
+    "says it is equal": ("class Same:\n    def __eq__(self, other): return True\nreturn Same()", "failed", "AssertionError"),
+    "a number that says it is equal": (
+        "class Same(int):\n    def __eq__(self, other): return True\nreturn Same(7)",
+        "failed",
+        "AssertionError",
+    ),
+    "an error without a text": (
+        "class Odd(Exception):\n    def __str__(self): os._exit(0)\nraise Odd",
+        "crashed",
+        "code 0",
+    ),
+}
+AT_IMPORT = {
+    "exits before the tests": ("sys.exit(0)", "failed", "SystemExit"),
+    "exits at once before the tests": ("os._exit(0)", "crashed", "code 0"),
+    "answers before it is asked": (
+        "import json, struct\nmessage = json.dumps({'value': None}).encode()\n"
+        "os.write(3, 2 * (struct.pack('>I', len(message)) + message))\ntime.sleep(60)",
+        "failed",
+        "AssertionError",
+    ),
+    "changes assertions": (
+        "import builtins, unittest\nbuiltins.AssertionError = ValueError\nunittest.TestCase.fail = lambda *_: None\n"
+        "builtins.exec = builtins.compile = lambda *_: None",
+        "failed",
+        "AssertionError",
+    ),
+    "isn't Python": ("def", "failed", "SyntaxError"),
+}
+
+
+@pytest.fixture(scope="module")
+def verdicts() -> dict[str, Result]:
+    jobs = [(body, "") for body, *_ in HOSTILE.values()] + [("return 7", before) for before, *_ in AT_IMPORT.values()]
+    return dict(zip([*HOSTILE, *AT_IMPORT], each(lambda job: result_of(*job), jobs), strict=True))
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, *AT_IMPORT])
+def test_hostile(name: str, verdicts: dict[str, Result]) -> None:
+    _, outcome, detail = {**HOSTILE, **AT_IMPORT}[name]
+    found = verdicts[name]
+    assert (found.outcome, found.passed) == (outcome, False), found
+    assert detail in found.detail
+    assert found.seconds < TIGHT.wall_seconds + 3
+
+
+def test_nothing_is_left_behind(verdicts: dict[str, Result]) -> None:
+    assert verdicts
+    assert not _jails()
+
+
+def test_a_right_program_passes() -> None:
+    found = check("def double(x):\n    print('hello')\n    return 2 * x", TESTS)
+    assert (found.outcome, found.detail, found.stdout) == ("passed", "", "hello\n")
+
+
+def test_nothing_reaches_a_server_on_this_machine() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        server.settimeout(0)
+        port = server.getsockname()[1]
+        found = result_of(f"socket.create_connection(('127.0.0.1', {port}))")
+        assert found.outcome == "failed"
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
+def test_it_sees_an_empty_folder_and_no_environment() -> None:
+    os.environ["SECRET_OF_THIS_TEST"] = "s"
+    try:
+        found = execute(
+            "import os\nprint(os.listdir('.'), os.getcwd(), sorted(os.environ), os.getuid() == 0, os.listdir('/etc'))\n"
+            "open('mine', 'w').write('x')\nprint(os.path.getsize('mine'), os.listdir('/'))"
+        )
+    finally:
+        del os.environ["SECRET_OF_THIS_TEST"]
+    first, second = found.stdout.splitlines()
+    assert first.startswith("[] /tmp [") and "SECRET" not in first
+    assert "True" not in first
+    assert set(os.listdir("/etc")) > {"passwd"} and "passwd" not in first
+    assert "home" not in second and "work" not in second and second.startswith("1 ")
+    assert not Path("mine").exists()
+
+
+def test_a_new_folder_every_time() -> None:
+    assert execute("open('left', 'w').write('x')").passed
+    assert execute("import os\nprint(os.path.exists('left'))").stdout == "False\n"
+
+
+def test_scripts_read_and_write() -> None:
+    found = execute("import sys\nfor line in sys.stdin:\n    print(line.strip() * 2)\nif __name__ == '__main__': print('é')", "a\nb\n")
+    assert (found.outcome, found.stdout) == ("passed", "aa\nbb\né\n")
+    assert execute("print('x' * 100_000)").stdout == "x" * 100_000 + "\n"
+    failed = execute("print(1)\nraise ValueError('no')")
+    assert (failed.outcome, failed.detail, failed.stdout) == ("failed", "ValueError: no", "1\n")
+    assert execute("import sys\nsys.exit(3)").outcome == "failed"
+    assert execute("print(input())").detail == "EOFError: EOF when reading a line"
+    assert execute("x = bytearray(1 << 33)", limits=TIGHT).outcome == "memory"
+    assert execute("import time\ntime.sleep(9)", limits=Limits(wall_seconds=1)).outcome == "timeout"
+
+
+def test_exceptions_keep_their_class() -> None:
+    tests = "try: program['f']()\nexcept KeyError as error: assert 'gone' in str(error)\nelse: raise AssertionError"
+    assert check("def f(): raise KeyError('gone')", tests).passed
+    assert not check("def f(): raise ValueError('gone')", tests).passed
+
+
+def test_methods_and_state() -> None:
+    program = "class Solution:\n    def add(self, a, b=0): return a + b\nbox = []\ndef put(x):\n    box.append(x)\n    return box"
+    tests = "assert program['Solution().add'](1, b=2) == 3\nprogram['put'](1)\nassert program['put'](2) == [1, 2]"
+    assert check(program, tests).passed
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 0, -(1 << 200), 1.5, float("inf"), "é\ud800", [1, [2]], (1, (2,)), {"a": {1: (2,)}}, {1, 2}, b"\xff", 2j, {}],
+)
+def test_values_arrive_as_they_left(value: object) -> None:
+    found = worker.decode(worker.encode(value))
+    assert found == value
+    assert type(found) is type(value)
+    assert check("def same(x): return x", f"x = {value!r}\nassert program['same'](x) == x".replace("inf", "float('inf')")).passed
+
+
+def test_equal_inputs_give_equal_verdicts_however_many_run_at_once() -> None:
+    programs = [f"def double(x): return x * {n % 3}\nprint(hash('a'), {n})" for n in range(12)]
+    alone = each(lambda program: check(program, TESTS), programs, workers=1)
+    together = each(lambda program: check(program, TESTS), programs, workers=6)
+    assert [(r.outcome, r.detail, r.stdout) for r in alone] == [(r.outcome, r.detail, r.stdout) for r in together]
+    assert [r.passed for r in alone] == [n % 3 == 2 for n in range(12)]
+    assert len({r.stdout.split()[0] for r in alone}) == 1  # hashes, and so the order of sets, are fixed
+
+
+def test_a_killed_caller_leaves_no_program(tmp_path: Path) -> None:
+    script = "from components.sandbox.run import *\nexecute('import time\\ntime.sleep(60)', limits=Limits(wall_seconds=2))"
+    caller = subprocess.Popen([sys.executable, "-c", script], cwd=Path(__file__).parents[3])
+    deadline = time.monotonic() + 20
+    while not _jails() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _jails()
+    caller.kill()
+    caller.wait()
+    while _jails() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not _jails()
+
+
+def test_without_namespaces_nothing_runs() -> None:
+    """In a user namespace that knows only its root, nobody can be nobody."""
+    script = "from components.sandbox.run import *\ntry: check('print(1)', '')\nexcept SandboxUnavailable as e: print(e)"
+    command = ["unshare", "--user", "--map-root-user", sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[3])
+    if os.geteuid() != 0:
+        pytest.skip("an ordinary user needs no second user id")
+    assert done.stdout.startswith("programs can't be run safely on this machine"), done.stderr
+    assert "sysctl" in done.stdout
+
+
+def test_threads_of_a_program_may_run() -> None:
+    program = "import threading\ndef double(x):\n    found = []\n    t = threading.Thread(target=lambda: found.append(2 * x))\n"
+    assert check(program + "    t.start()\n    t.join()\n    return found[0]", TESTS).passed
+    assert threading.active_count() >= 1
+
+
+def _jails() -> bool:
+    running = subprocess.run(["ps", "-ww", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return "components.sandbox.jail" in running or "main_program(3)" in running or "serve(3)" in running
