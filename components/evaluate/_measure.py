@@ -62,7 +62,7 @@ def measure(
         specs[benchmark.label] = spec
         stage.events.text(f"{benchmark.label}: first item", f"{found[0]['prompt']}\n{found[0]['response']}")
     write(stage.out / ITEMS, items)
-    stage.save_metrics(summarise(items))
+    stage.save_metrics(summarise(items, config.benchmarks))
     _save(stage.out / SPEC, specs)
     if config.reruns:
         _save(stage.out / RERUNS, _reruns(config, inputs, stage, lm, fits))
@@ -151,8 +151,12 @@ def few_shot(config: EvaluateConfig, benchmark: MethodConfig, inputs: Inputs, se
     return {"num_fewshot": config.num_fewshot, "fewshot_config": examples}
 
 
-def summarise(items: list[Item]) -> dict[str, dict[str, dict[str, float]]]:
-    """Estimates by benchmark and metric, also by group, with the shares of truncated and unparsed answers."""
+def summarise(items: list[Item], benchmarks: Iterable[Any] = ()) -> dict[str, dict[str, dict[str, float]]]:
+    """Estimates by benchmark and metric, also by group, with the shares of truncated and unparsed answers.
+
+    Args:
+        benchmarks: settings of the benchmarks, for figures of theirs that aren't means of items (``summary`` in their file).
+    """
     report: dict[str, dict[str, dict[str, float]]] = {}
     for name in dict.fromkeys(item["benchmark"] for item in items):
         mine = [item for item in items if item["benchmark"] == name]
@@ -161,7 +165,14 @@ def summarise(items: list[Item]) -> dict[str, dict[str, dict[str, float]]]:
         for group in groups:
             part = _metrics(item for item in mine if item["group"] == group)
             report[name].update({f"{metric}@{group}": estimate for metric, estimate in part.items()})
+    for benchmark in benchmarks:
+        report[benchmark.label].update(_own_figures(benchmark, [i for i in items if i["benchmark"] == benchmark.label]))
     return report
+
+
+def _own_figures(benchmark: Any, items: list[Item]) -> dict[str, dict[str, float]]:
+    summary = getattr(methods.load("benchmark", benchmark.method), "summary", None)
+    return {metric: asdict(estimate) for metric, estimate in summary(items).items()} if summary else {}
 
 
 def _metrics(items: Iterable[Item]) -> dict[str, dict[str, float]]:
@@ -234,7 +245,7 @@ def _reruns(config: EvaluateConfig, inputs: Inputs, stage: Stage, lm: Any, fits:
         for number in range(1, config.reruns + 1):
             seed = (stage.seed + number * _RERUN_STEP) % 2**32
             items, _ = evaluate(config, benchmark, inputs, lm, seed, stage.work / "answers", fits)
-            for metric, estimate in _metrics(items).items():
+            for metric, estimate in {**_metrics(items), **_own_figures(benchmark, items)}.items():
                 means.setdefault(metric, []).append(estimate["value"])
     return found
 
