@@ -14,17 +14,18 @@ _DATA = ("dataset_path", "dataset_name", "training_split", "validation_split", "
 _RESULTS = ("filter_list", "metric_list", "process_results", "generation_kwargs", "repeats", "output_type", "task", "task_alias")
 
 
-def load(file: str) -> dict[str, Any]:
+def load(file: str, functions: bool = True) -> dict[str, Any]:
     """A task's settings as the harness reads them, with what they include and with their functions.
 
     Args:
         file: below ``lm_eval/tasks``, e.g. ``gsm8k/gsm8k.yaml``.
+        functions: False where the module of its functions can't be imported here (HumanEval's runs code when it is).
     """
     import lm_eval.tasks
     from lm_eval.tasks._yaml_loader import load_yaml
 
     path = Path(lm_eval.tasks.__file__).parent / file
-    found: dict[str, Any] = load_yaml(path, resolve_func=True)
+    found: dict[str, Any] = load_yaml(path, resolve_func=functions)
     return found
 
 

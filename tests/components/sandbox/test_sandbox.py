@@ -27,7 +27,9 @@ TIGHT = Limits(cpu_seconds=1, wall_seconds=2, memory_mb=128, output_kb=256, file
 def result_of(body: str, before: str = "") -> Result:
     """The verdict on a ``double`` with this body."""
     lines = "\n".join("    " + line for line in body.splitlines())
-    return check(f"import os, sys, socket, signal, shutil, threading, time, ctypes\n{before}\ndef double(x):\n{lines}\n", TESTS, TIGHT)
+    return check(
+        f"import os, sys, socket, signal, shutil, threading, time, ctypes\n{before}\ndef double(x):\n{lines}\n", TESTS, TIGHT
+    )
 
 
 # Name: body of the function, the outcome, and a part of its reason.
@@ -70,7 +72,7 @@ HOSTILE = {
         "[Errno 1] unshare",
     ),
     "writes a verdict": (
-        "for fd in range(64):\n    try: os.write(fd, b'{\"outcome\": \"passed\", \"detail\": \"\", \"stdout\": \"\"}')\n"
+        'for fd in range(64):\n    try: os.write(fd, b\'{"outcome": "passed", "detail": "", "stdout": ""}\')\n'
         "    except OSError: pass\nos._exit(0)",
         "memory",
         "too large",
@@ -167,7 +169,9 @@ def test_a_new_folder_every_time() -> None:
 
 
 def test_scripts_read_and_write() -> None:
-    found = execute("import sys\nfor line in sys.stdin:\n    print(line.strip() * 2)\nif __name__ == '__main__': print('é')", "a\nb\n")
+    found = execute(
+        "import sys\nfor line in sys.stdin:\n    print(line.strip() * 2)\nif __name__ == '__main__': print('é')", "a\nb\n"
+    )
     assert (found.outcome, found.stdout) == ("passed", "aa\nbb\né\n")
     assert execute("print('x' * 100_000)").stdout == "x" * 100_000 + "\n"
     failed = execute("print(1)\nraise ValueError('no')")
