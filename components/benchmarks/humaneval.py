@@ -70,10 +70,10 @@ def grade_program(row: Record, program: str | None, limits: Limits | None = None
     """Runs the item's tests against a program; None, where the answer held no code, is wrong."""
     if program is None:
         return Graded({"accuracy": 0.0}, None)
-    return Graded({"accuracy": float(check(program, tests_of(row), limits).passed)}, program)
+    return Graded({"accuracy": float(check(program, checks_of(row), limits).passed)}, program)
 
 
-def tests_of(row: Record) -> str:
+def checks_of(row: Record) -> str:
     """The item's tests for ``components.sandbox.run.check``.
 
     They may use what the prompt defines beside the function, so it is there too; the function's own name is the program's.
@@ -90,13 +90,13 @@ def base_program(row: Record, answer: str, stops: list[str]) -> str | None:
 
 
 def chat_program(row: Record, answer: str) -> str | None:
-    """The program of an answer in prose: its last Markdown block that defines the function, else its last block, else all of it.
+    r"""The program of an answer in prose: its last Markdown block that defines the function, else its last block, else all of it.
 
     What stands before the function in the prompt (imports, helpers) is put before it; a block that doesn't define the function
     is taken for its body.
 
-    >>> row = {"prompt": "import math\\n\\ndef area(r):\\n    '''Area.'''\\n", "entry_point": "area"}
-    >>> print(chat_program(row, "Sure:\\n```python\\ndef area(r):\\n    return math.pi * r * r\\n```\\nDone."))
+    >>> row = {"prompt": "import math\n\ndef area(r):\n    '''Area.'''\n", "entry_point": "area"}
+    >>> print(chat_program(row, "Sure:\n```python\ndef area(r):\n    return math.pi * r * r\n```\nDone."))
     import math
     <BLANKLINE>
     def area(r):
@@ -109,10 +109,11 @@ def chat_program(row: Record, answer: str) -> str | None:
     code = (whole or blocks or [answer])[-1]
     if not code.strip():
         return None
+    prompt = str(row["prompt"])
     if defines.search(code):
-        start = defines.search(row["prompt"])
-        return row["prompt"][: start.start() if start else 0] + code
-    return row["prompt"] + (code if code[0] in " \t\n" else "    " + code.replace("\n", "\n    "))
+        start = defines.search(prompt)
+        return prompt[: start.start() if start else 0] + code
+    return prompt + (code if code[0] in " \t\n" else "    " + code.replace("\n", "\n    "))
 
 
 def _item(row: Record) -> Record:

@@ -1,4 +1,4 @@
-"""IFEval, instructions that a program can check (Zhou et al. 2023, arXiv:2311.07911), by the harness's own checks.
+r"""IFEval, instructions that a program can check (Zhou et al. 2023, arXiv:2311.07911), by the harness's own checks.
 
 ``accuracy`` is the share of prompts of which every instruction is followed, ``prompt_loose`` the same for the answer without
 its first or last line or its asterisks; ``instruction_strict`` and ``instruction_loose`` are shares of all instructions (of an
@@ -6,7 +6,7 @@ item's own, in ``items.jsonl``). No answer is unparsed unless it is blank. Sampl
 
     {"id": "1000", "group": null, "prompt": "Write a 300+ word summary … Do not use any commas …",
      "instructions": ["punctuation:no_comma", "length_constraints:number_words"],
-     "arguments": ["{}", "{\\"relation\\": \\"at least\\", \\"num_words\\": 300}"]}
+     "arguments": ["{}", "{\"relation\": \"at least\", \"num_words\": 300}"]}
 """
 
 from __future__ import annotations

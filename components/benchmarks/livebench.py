@@ -4,8 +4,8 @@ r"""LiveBench (White et al. 2024, arXiv:2406.19314): questions with answers that
 tasks, as LiveBench has it (``accuracy@math`` is a category, ``accuracy@math/olympiad`` a task). The verifiers are in
 ``_livebench``. Only questions of a release, and only those that it still has. Sample item::
 
-    {"id": "0daa7c…", "group": "reasoning/zebra_puzzle", "prompt": "There are 4 people standing in a line …", "release": "2024-11-25",
-     "removal": "", "answer": "mystery, hip-hop", "question": "{\"task\": \"zebra_puzzle\", …}"}
+    {"id": "0daa7c…", "group": "reasoning/zebra_puzzle", "prompt": "There are 4 people standing in a line …",
+     "release": "2024-11-25", "removal": "", "answer": "mystery, hip-hop", "question": "{\"task\": \"zebra_puzzle\", …}"}
 """
 
 from __future__ import annotations
@@ -175,12 +175,12 @@ def _item(row: Record) -> Record:
     turns = row["turns"]
     if not isinstance(turns, list) or len(turns) != 1 or not isinstance(turns[0], str):
         raise ValueError("'turns' must be a list of one text; LiveBench's questions have one turn")
-    question = {"category": category, "task": task, "turns": turns, "livebench_release_date": release}
+    question: Record = {"category": category, "task": task, "turns": turns, "livebench_release_date": release}
     question |= {name: row[name] for name in ("subtask", *_KEPT) if row.get(name) is not None}
     kind = _kind(question)
     if kind == "instructions":
         question["kwargs"] = [{k: v for k, v in each.items() if v is not None} for each in row["kwargs"]]
-        row["instruction_id_list"]  # noqa: B018 - a KeyError names what is missing
+        question["instruction_id_list"] = row["instruction_id_list"]
     elif kind == "code":
         question["original_json"] = {"metadata": row["original_json"]["metadata"]}
         coding.tests(question)

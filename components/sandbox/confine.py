@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import glob
 import os
 import resource
 import struct
 import sys
 import sysconfig
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 NOBODY = 65534
 WORK = "/tmp"  # noqa: S108 - the only folder that a program can write into, in a file system of its own
@@ -22,6 +22,7 @@ WORK = "/tmp"  # noqa: S108 - the only folder that a program can write into, in 
 _NAMESPACES = {"user": 0x10000000, "mount": 0x20000, "pid": 0x20000000, "net": 0x40000000, "ipc": 0x8000000, "uts": 0x4000000}
 _RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 8, 32, 0x1000, 0x4000, 0x40000
 _DETACH = 2
+_LIBRARIES = ("/usr/lib/", "/usr/lib64/")  # there as a whole
 _PDEATHSIG, _DUMPABLE, _SECCOMP, _NO_NEW_PRIVS = 1, 4, 22, 38
 _FILTER = 2  # SECCOMP_MODE_FILTER
 _KILL, _ERRNO, _ALLOW = 0x80000000, 0x50000, 0x7FFF0000
@@ -106,14 +107,14 @@ def replace_root(executable: str, size: int) -> None:
     new = WORK
     _mount("tmpfs", new, "tmpfs", _NOSUID | _NODEV, "size=1m,mode=755")
     for path in ("/lib", "/lib64", "/usr/lib", "/usr/lib64"):
-        if os.path.islink(path):
-            os.makedirs(os.path.dirname(new + path), exist_ok=True)
-            os.symlink(os.readlink(path), new + path)
-        elif os.path.isdir(path):
+        if Path(path).is_symlink():
+            Path(new + path).parent.mkdir(parents=True, exist_ok=True)
+            Path(new + path).symlink_to(Path(path).readlink())
+        elif Path(path).is_dir():
             sources[path] = os.open(path, os.O_PATH)
     for path, source in sources.items():
         _bind(source, new + path)
-    os.makedirs(new + WORK)
+    Path(new + WORK).mkdir()
     _mount("tmpfs", new + WORK, "tmpfs", _NOSUID | _NODEV | _NOEXEC, f"size={size},nr_inodes=1024,mode=1777")
     _mount(None, new, None, _REMOUNT | _BIND | _RDONLY | _NOSUID | _NODEV)
     os.chdir(new)
@@ -181,21 +182,20 @@ def _refuse_calls() -> None:
 def _interpreter(executable: str) -> list[str]:
     """The interpreter's own files: the program, its library, the standard library."""
     base = {"base": sys.base_prefix, "platbase": sys.base_exec_prefix, "installed_base": sys.base_prefix}
-    folders = {os.path.realpath(sysconfig.get_path(name, vars=base)) for name in ("stdlib", "platstdlib")}
-    folders = {folder for folder in folders if os.path.isdir(folder) and not folder.startswith(("/usr/lib/", "/usr/lib64/"))}
-    libraries = glob.glob(os.path.join(sys.base_prefix, "lib", "libpython*.so*"))
-    libraries = [path for path in libraries if not os.path.islink(path) and not path.startswith(("/usr/lib/", "/usr/lib64/"))]
-    cache = [path for path in ("/etc/ld.so.cache",) if os.path.isfile(path)]
-    return [executable, *sorted(folders), *libraries, *cache]
+    folders = {str(Path(sysconfig.get_path(name, vars=base)).resolve()) for name in ("stdlib", "platstdlib")}
+    libraries = [str(path) for path in Path(sys.base_prefix, "lib").glob("libpython*.so*") if not path.is_symlink()]
+    own = [path for path in (*sorted(folders), *libraries) if Path(path).exists() and not path.startswith(_LIBRARIES)]
+    cache = [path for path in ("/etc/ld.so.cache",) if Path(path).is_file()]
+    return [executable, *own, *cache]
 
 
 def _bind(source: int, target: str) -> None:
     """Mounts what an open descriptor names at ``target``, read-only."""
-    if os.path.isdir(f"/proc/self/fd/{source}"):
-        os.makedirs(target, exist_ok=True)
+    if Path(f"/proc/self/fd/{source}").is_dir():
+        Path(target).mkdir(parents=True, exist_ok=True)
     else:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        Path(target).touch()
     _mount(f"/proc/self/fd/{source}", target, None, _BIND | _REC)
     _mount(None, target, None, _REMOUNT | _BIND | _RDONLY | _NOSUID | _NODEV)
     os.close(source)
@@ -218,5 +218,4 @@ def _check(result: int, what: str) -> None:
 
 
 def _write(path: str, text: str) -> None:
-    with open(path, "w") as file:
-        file.write(text)
+    Path(path).write_text(text)

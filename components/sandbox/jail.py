@@ -186,7 +186,7 @@ def _start(request: dict[str, Any], channel: socket.socket, output: int, errors:
         entry = "main_program" if request["tests"] is None else "serve"
         source = f"{request['worker']}\n{entry}({_CHANNEL})"
         command = [sys.executable, "-s", "-S", "-P", "-B", "-X", "utf8", "-c", source]
-        os.execve(sys.executable, command, {"PYTHONHASHSEED": "0"})
+        os.execve(sys.executable, command, {"PYTHONHASHSEED": "0"})  # noqa: S606 - no shell is the point
     finally:
         os._exit(111)
 

@@ -35,7 +35,7 @@ _GRACE = 10.0  # seconds beyond the program's own limit after which the whole gr
 
 
 class SandboxUnavailable(LapidarError):
-    """This machine can't confine a program."""
+    """The machine can't confine a program."""
 
 
 @dataclass(frozen=True)
@@ -186,5 +186,5 @@ def _sentence(reason: str) -> str:
     return (
         f"programs can't be run safely on this machine ({reason}), so nothing was run; the sandbox needs Linux with user "
         "namespaces: set sysctl user.max_user_namespaces above 0 (and kernel.apparmor_restrict_unprivileged_userns=0 on Ubuntu), "
-        "or give the container the right to call unshare and mount (docker run --security-opt seccomp=unconfined --cap-add SYS_ADMIN)"
+        "or give the container the right to call unshare and mount (docker: --security-opt seccomp=unconfined --cap-add SYS_ADMIN)"
     )

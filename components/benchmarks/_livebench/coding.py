@@ -38,7 +38,8 @@ from sys import *
 from json import *
 from builtins import *
 from typing import *
-import string, re, datetime, collections, heapq, bisect, copy, math, random, statistics, itertools, functools, operator, io, sys, json
+import string, re, datetime, collections, heapq, bisect, copy, math, random, statistics, itertools, functools, operator
+import io, sys, json
 sys.setrecursionlimit(6 * 10**5)
 """
 _FUNCTIONAL = """
@@ -101,9 +102,9 @@ def passes(question: dict[str, Any], answer: str) -> float | None:
 
 
 def same_output(printed: str, expected: str) -> bool:
-    """Equal but for space at the ends of lines, or equal line by line as numbers that aren't all whole.
+    r"""Equal but for space at the ends of lines, or equal line by line as numbers that aren't all whole.
 
-    >>> same_output("1 2 \\n3\\n", "1 2\\n3"), same_output("0.5000001", "0.5"), same_output("7", "8")
+    >>> same_output("1 2 \n3\n", "1 2\n3"), same_output("0.5000001", "0.5"), same_output("7", "8")
     (True, True, False)
     """
     lines = printed.splitlines()

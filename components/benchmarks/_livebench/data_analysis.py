@@ -40,7 +40,7 @@ def join(truth: str | dict[str, str], answer: str) -> float | None:
     hits = sum(right.get(key) == value and bool(value) for key, value in given.items())
     wrong = len(given) - hits
     missed = sum(not given.get(key) for key in right) + sum(bool(right.get(k)) and right[k] != v for k, v in given.items())
-    return round(2 * hits / (2 * hits + wrong + missed), 2)
+    return float(round(2 * hits / (2 * hits + wrong + missed), 2))
 
 
 def reformat(truth: str, answer: str, question: str, release: str) -> float | None:

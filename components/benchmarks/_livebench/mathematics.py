@@ -18,10 +18,10 @@ _SPACING = ("\\left", "\\right", "\\bigl", "\\bigr", "\\Bigl", "\\Bigr", "\\,", 
 
 
 def contest(truth: str, answer: str, question: str) -> float | None:
-    """A letter from A to E: in tags, four times in a row, boxed, as the choice's own value at the end, or on the last line.
+    r"""A letter from A to E: in tags, four times in a row, boxed, as the choice's own value at the end, or on the last line.
 
     Args:
-        question: whose choices are written ``\\textbf{(A)} 7 \\qquad``.
+        question: whose choices are written ``\textbf{(A)} 7 \qquad``.
     """
     tags = re.findall(r"<solution>(.*?)</solution>", answer)
     if tags and len(set(tags[-1])) == 1 and tags[-1][0].lower() == truth.lower():
@@ -106,7 +106,7 @@ def _last_formula(answer: str) -> str | None:
 
 
 def _normal(formula: str) -> str:
-    """What a formula is worth: behind its last ``=``, without text and bold, ``\\frac12`` with braces (Lewkowycz et al. 2022)."""
+    r"""What a formula is worth: behind its last ``=``, without text and bold, ``\frac12`` with braces (Lewkowycz et al. 2022)."""
     formula = formula.split("=")[-1]
     formula = re.sub(r"(.*?)(\$)(.*?)(\$)(.*)", r"$\3$", formula)
     for command in ("text", "textbf", "overline"):

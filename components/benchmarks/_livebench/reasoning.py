@@ -11,8 +11,8 @@ import re
 from components.benchmarks._livebench.answers import boxed, plain, solutions
 
 _WORDS = ("yes", "no", "unknown")
-_ONES = "zero one two three four five six seven eight nine".split()
-_TEENS = "ten eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty".split()
+_ONES = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+_TEENS = ["ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"]
 _NUMBERS = {word: str(value) for value, word in enumerate([*_ONES, *_TEENS])}
 _SHAPES = ("tetrahedra", "tetrahedron", "triangle", "square")
 NEW_PUZZLES = "2024-11-25"
