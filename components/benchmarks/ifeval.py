@@ -24,7 +24,7 @@ from components.benchmarks._source import Hub, Source, text
 from components.benchmarks._task import Graded, StoredConfig, stored_task
 from components.data.records import Record
 
-METRICS = ("accuracy", "prompt_loose", "instruction_strict", "instruction_loose", "instructions")
+METRICS = ("accuracy", "prompt_loose", "instruction_strict", "instruction_loose")
 
 
 class Config(StoredConfig):
@@ -38,7 +38,14 @@ class Config(StoredConfig):
 
 def task(config: Config, inputs: Inputs, tokenizer: Any) -> dict[str, Any]:
     """The harness's task config."""
-    return stored_task(config, inputs, grade, METRICS, doc_to_text=lambda row: row["prompt"], doc_to_target=lambda row: "")
+    return stored_task(
+        config,
+        inputs,
+        grade,
+        METRICS,
+        doc_to_text=lambda row: row["prompt"],
+        doc_to_target=lambda row: " ".join(row["instructions"]),
+    )
 
 
 def grade(row: Record, answer: str) -> Graded:
@@ -54,17 +61,15 @@ def grade(row: Record, answer: str) -> Graded:
         "prompt_loose": float(all(found.loose)),
         "instruction_strict": sum(found.strict) / len(found.strict),
         "instruction_loose": sum(found.loose) / len(found.loose),
-        "instructions": float(len(found.strict)),
     }
     return Graded(scores, answer.strip() or None)
 
 
 def summary(items: Sequence[Record]) -> dict[str, Estimate]:
     """Shares of all instructions, where the means would count an item with three as often as one with one."""
-    scores = [item["scores"] for item in items]
-    wholes = [score["instructions"] for score in scores]
+    wholes = [len(item["target"].split()) for item in items]  # the target names the instructions
     return {
-        metric: ratio([score[metric] * score["instructions"] for score in scores], wholes)
+        metric: ratio([item["scores"][metric] * whole for item, whole in zip(items, wholes, strict=True)], wholes)
         for metric in ("instruction_strict", "instruction_loose")
     }
 
