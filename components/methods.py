@@ -29,6 +29,7 @@ SECTIONS = {
     "evaluate": "components.evaluate",
     "benchmark": "components.benchmarks",
     "verify": "components.verify",
+    "inspect": "components.inspect",
 }
 _DISTRIBUTIONS = {"yaml": "pyyaml", "lm_eval": "lm-eval", "math_verify": "math-verify", "sklearn": "scikit-learn"}
 

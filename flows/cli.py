@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import logging
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -123,6 +124,24 @@ def reproduce(
     from flows import cli_reproduce
 
     raise typer.Exit(cli_reproduce.reproduce(uri, revision, overrides or [], keep, as_json))
+
+
+@app.command()
+def inspect(
+    model: Annotated[str, typer.Argument(help="models:/name/version, models:/name@alias, or a folder.")],
+    view: Annotated[str, typer.Argument(help="tokens, attention, norms, logit_lens, neighbours, rope, experts, adapter")],
+    settings: Annotated[list[str] | None, typer.Argument(help="Settings of the view, e.g. top=3", metavar="[KEY=VALUE]...")] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", help="Text that the model reads.")] = None,
+    answer: Annotated[str, typer.Option("--answer", help="What follows the prompt; tokens are scored here.")] = "",
+    chat: Annotated[bool, typer.Option("--chat", help="Put the prompt into the model's chat template.")] = False,
+    adapter: Annotated[Path | None, typer.Option("--adapter", help="Folder of an adapter to put on the model.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Also write the view as FILE.arrow or FILE.json.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Look inside a model: one view of what it makes of a prompt, or of its weights."""
+    from flows import cli_inspect
+
+    cli_inspect.inspect(model, view, settings or [], prompt, answer, chat, adapter, out, as_json)
 
 
 @app.command()

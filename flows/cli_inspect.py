@@ -1,0 +1,71 @@
+"""``lapidar inspect``: opens a model and shows one view of it, as tables, JSON or an Arrow file."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from components.errors import InputError
+from components.recipe import apply_override
+from components.settings import Settings
+from flows import cli_models, output
+
+_WIDTH = 132
+
+
+def inspect(
+    source: str,
+    view: str,
+    settings: list[str],
+    prompt: str | None,
+    answer: str,
+    chat: bool,
+    adapter: Path | None,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Prints the view; a wrong name or setting is told before a model is loaded."""
+    from components import inspection, methods
+    from components.models.open import open_model
+
+    values: dict[str, Any] = {}
+    for setting in settings:
+        apply_override(values, setting)
+    config = inspection.configure(view, values)
+    if config.needs_prompt and not prompt:
+        raise InputError(f"{view} shows what the model makes of a text; add --prompt TEXT")
+    if out is not None and out.suffix not in inspection.ENDINGS:
+        raise InputError(f"--out {out} should end in {' or '.join(inspection.ENDINGS)}: the ending says what is written")
+    _quieten()
+    if source.startswith("models:/"):
+        cli_models.registry_for(source)
+    model, tokenizer = open_model(source, Settings(), adapter, unmerged=view == "adapter")
+    text = inspection.Prompt.of(tokenizer, prompt, answer, chat) if prompt else None
+    document = inspection.inspect(view, values, model, tokenizer, text)
+    size = document.save(out) if out is not None else 0
+    if as_json:
+        output.document(document.to_dict())
+        return
+    _print(methods.load("inspect", view), document)
+    if out is not None:
+        print(f"{out}: {size} bytes", file=output.people())
+
+
+def _print(module: Any, document: Any) -> None:
+    from rich.console import Console
+
+    stream = output.people()
+    console = Console(file=stream, highlight=False, markup=False, width=None if stream.isatty() else _WIDTH)
+    for part in module.show(document, console.width):
+        console.print(part)
+    for note in document.notes:
+        console.print(f"note: {note}")
+
+
+def _quieten() -> None:
+    """No progress bars for a matter of seconds, and no word about kernels that would have to be downloaded."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
