@@ -246,4 +246,6 @@ def _narrow(kind: Any) -> Any:
         return pyarrow.float32()
     if pyarrow.types.is_list(kind):
         return pyarrow.list_(_narrow(kind.value_type))
+    if pyarrow.types.is_struct(kind):
+        return pyarrow.struct([pyarrow.field(f.name, _narrow(f.type)) for f in kind.fields])
     return kind

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
     from rich.text import Text
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -77,22 +77,23 @@ def blocks(values: Sequence[float]) -> str:
     return "".join("·░▒▓█"[min(4, round(4 * value**0.5))] * 2 for value in values)
 
 
-def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], text: Sequence[str] = ()) -> Table:
-    """A table whose numbers are short and on the right; where it is too narrow, the last column is folded.
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], text: Sequence[str] = ()) -> Group:
+    """A titled table whose numbers are short and on the right; where it is too narrow, the last column is folded.
 
     Args:
         text: columns that stand on the left.
     """
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    found = Table(title=title, title_justify="left", title_style="bold", header_style="bold", box=None, pad_edge=False)
+    found = Table(header_style="bold", box=None, pad_edge=False)
     for place, column in enumerate(columns):
         last = place == len(columns) - 1 and column in text
         found.add_column(column, justify="left" if column in text else "right", no_wrap=not last, overflow="fold")
     for row in rows:
         found.add_row(*(cell if isinstance(cell, Text) else Text(short(cell)) for cell in row))
-    return found
+    return Group(Text(f"\n{title}", style="bold"), found)
 
 
 def short(value: Any) -> str:
