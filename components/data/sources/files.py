@@ -91,7 +91,7 @@ def read(config: FileConfig, path: Path) -> Iterator[Record]:
         raise InputError(f"{path} is one {kind} file; 'split' is for a dataset on disk")
     if kind == "jsonl":
         return records.read(path)
-    return _csv(path) if kind == "csv" else _parquet(path)
+    return read_csv(path) if kind == "csv" else read_parquet(path)
 
 
 def _format(config: FileConfig, path: Path) -> Format:
@@ -105,7 +105,7 @@ def _format(config: FileConfig, path: Path) -> Format:
     return _SUFFIXES[suffix]
 
 
-def _csv(path: Path) -> Iterator[Record]:
+def read_csv(path: Path) -> Iterator[Record]:
     """Rows of a CSV file with a header; row 1 is the one below it."""
     csv.field_size_limit(2**31 - 1)
     number = 0
@@ -127,7 +127,7 @@ def _csv(path: Path) -> Iterator[Record]:
         raise InputError(f"{path} has a header and no rows; a dataset needs at least one row")
 
 
-def _parquet(path: Path) -> Iterator[Record]:
+def read_parquet(path: Path) -> Iterator[Record]:
     import pyarrow
     from pyarrow import parquet
 
