@@ -1,6 +1,7 @@
 """From a recipe to its stages, and from a stage and its inputs to its key. Pure: runs nothing, writes nothing.
 
 ``base → quantize → sft → align… → merge → export``, an ``evaluate.<stage>`` behind every stage that makes a model,
+``contamination`` over data alone,
 and ``verify`` before registration. The dataset comes first and is made by ``components.data``, not by a stage.
 """
 
@@ -34,7 +35,8 @@ class Node:
     """One stage of a recipe.
 
     Attributes:
-        name: unique in the recipe: ``base``, ``quantize``, ``sft``, ``dpo``, ``grpo``, ``merge``, ``export``, ``evaluate.sft``…
+        name: unique in the recipe: ``base``, ``quantize``, ``sft``, ``dpo``, ``grpo``, ``merge``, ``export``, ``evaluate.sft``,
+            ``contamination``…
         section: folder of the method's file and of the stage's outputs.
         splits: dataset splits that the stage reads; others don't decide its key.
         models: role → where the model comes from.
@@ -125,6 +127,8 @@ def build(recipe: Recipe) -> Graph:
         add("export", "export", recipe.export, recipe.export.splits(), model=merged)
         models["export"] = ModelSource("export")
         evaluate("export")
+    if recipe.contamination is not None:
+        add("contamination", "screen", recipe.contamination, recipe.contamination.splits())
     return Graph(tuple(nodes), models, final)
 
 

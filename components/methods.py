@@ -30,6 +30,9 @@ SECTIONS = {
     "benchmark": "components.benchmarks",
     "verify": "components.verify",
     "inspect": "components.inspect",
+    "contamination": "components.contamination.detectors",
+    "membership": "components.contamination.membership",
+    "screen": "components.screen",
 }
 _DISTRIBUTIONS = {"yaml": "pyyaml", "lm_eval": "lm-eval", "math_verify": "math-verify", "sklearn": "scikit-learn"}
 

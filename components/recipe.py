@@ -96,6 +96,7 @@ class Recipe(Config):
     align: list[Annotated[MethodConfig, Choice("align")]] = Field(default_factory=list)
     export: Annotated[MethodConfig, Choice("export")] | None = None
     evaluate: Annotated[MethodConfig, Choice("evaluate", default="harness")] | None = None
+    contamination: Annotated[MethodConfig, Choice("screen", default="screen")] | None = None
     register_: RegisterConfig | None = Field(None, alias="register")
 
     @field_validator("align", mode="before")

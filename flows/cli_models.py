@@ -14,6 +14,7 @@ import typer
 from components.errors import InputError
 from components.settings import Settings
 from flows import output, services
+from flows.summary import contamination
 
 if TYPE_CHECKING:
     from components.registry import Registry, Version
@@ -91,6 +92,7 @@ def lines(shown: Mapping[str, Any]) -> list[str]:
         f"  created  {created}",
     ]
     found += ["evaluation", *_evaluation(evidence["evaluation"])]
+    found += contamination(evidence["contamination"]) or ["contamination: not checked (no stage looked for it)"]
     found += ["parity chain", *_parity(evidence["parity"])]
     found += [f"gate: {gate['verdict']}"]
     for reason in gate["reasons"]:
@@ -132,7 +134,6 @@ def _lineage(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("seeds", _flat(evidence["seeds"])),
         ("chat template", str(evidence["chat_template"])),
         ("licence", str(evidence["licence"])),
-        ("contamination", _flat(evidence["contamination"]) or "not tested"),
         ("runs", _flat(evidence["runs"])),
     ]
 

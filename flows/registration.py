@@ -176,6 +176,7 @@ def _evidence(run: Run, uploaded: Upload) -> Evidence:
         metrics=scores,
         evaluation=scores[evaluated[0]] if evaluated else {},
         parity=run.sealed[VERIFY].metrics,
+        contamination=report.contamination(run) or {},
         machine=provenance.machine(run.settings),
         runs=runs,
     )

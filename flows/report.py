@@ -9,7 +9,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.comparison import compare
+from components.comparison import compare, read_items
+from components.contamination.scores import read_matches, with_and_without
 from components.errors import LapidarError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ _SHARES = ("truncated", "unparsed")
 _ASKED = ("items", "of", "overlong", "prompts_sha256", "spec_sha256")
 MARK, MARK_ABOVE = "!", 0.02
 MARKED = f"{MARK} over {MARK_ABOVE:.0%} of the answers were truncated or couldn't be read: such a score says less than its interval"
+_TOLD_APART = ("evaluate", "verify", "screen")
 
 
 def build(run: Run) -> dict[str, Any]:
@@ -33,7 +35,8 @@ def build(run: Run) -> dict[str, Any]:
         "metrics": {name: flat(metrics) for name, metrics in scores.items()},
         "differences": differences(run),
         "asked": asked(run),
-        "figures": {name: sealed.metrics for name, sealed in run.sealed.items() if sealed.stage not in ("evaluate", "verify")},
+        "contamination": contamination(run),
+        "figures": {name: sealed.metrics for name, sealed in run.sealed.items() if sealed.stage not in _TOLD_APART},
         "version": run.registration.version if run.registration else None,
         "registers": run.registers,
         "gate": run.registration.gate if run.registration else _no_gate(run),
@@ -57,6 +60,21 @@ def asked(run: Run) -> dict[str, Any]:
     last = [sealed.path / "spec.json" for sealed in run.sealed.values() if sealed.stage == "evaluate"][-1:]
     specs = json.loads(last[0].read_bytes()) if last and last[0].exists() else {}
     return {name: {part: spec[part] for part in _ASKED} for name, spec in specs.items()}
+
+
+def contamination(run: Run) -> dict[str, Any] | None:
+    """What was found of the evaluation in training data; None if the recipe doesn't look or the run didn't get there.
+
+    If something was found, ``scores`` has the registered model's with and without these items.
+    """
+    if (sealed := run.sealed.get("contamination")) is None:
+        return None
+    found = dict(sealed.metrics)
+    name = next((n for n in ("export", run.graph.final) if f"evaluate.{n}" in run.sealed), None)
+    if found["state"] == "contaminated" and name is not None:
+        items = read_items(run.sealed[f"evaluate.{name}"].path)
+        found["scores"] = with_and_without(items, read_matches(sealed.path))
+    return found
 
 
 def flat(metrics: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -41,6 +41,7 @@ def lines(report: Report, settings: Settings) -> list[str]:
         for row in table(figures)
         if row.get("n")
     ]
+    found += contamination(report["contamination"] or {})
     if (version := report["version"]) is not None:
         aliases = ", ".join(version["aliases"]) or "no alias"
         found.append(f"registered: models:/{version['name']}/{version['version']} ({aliases}), digest {version['digest'][:12]}")
@@ -54,6 +55,37 @@ def lines(report: Report, settings: Settings) -> list[str]:
     found += _gate(report)
     found.append(f"report: {settings.runs / report['run'] / 'report.json'}")
     return [*found, *_where(settings)]
+
+
+def contamination(found: Mapping[str, Any]) -> list[str]:
+    """State and reason, the same by benchmark, and what scores are worth without the flagged items."""
+    if not found:
+        return []
+    told = [f"contamination: {found['state']} ({found['reason']})"]
+    for name, part in found["benchmarks"].items():
+        by = ", ".join(f"{method} {_said(said)}" for method, said in part["methods"].items())
+        told.append(f"  {name}: {part['state']}, {part['flagged']} of {part['items']:,} items flagged; {by}")
+    return told + [f"  {line}" for line in without(found.get("scores") or {})]
+
+
+def without(scores: Mapping[str, Any]) -> list[str]:
+    """Scores with and without flagged items, one line a metric."""
+    return [
+        f"{benchmark} {metric}: all {_estimate(parts['all'])} (n={parts['all']['n']}), "
+        + ("without flagged items none left" if parts["without"] is None else f"without flagged items {_counted(parts['without'])}")
+        + (f", flagged alone {_counted(parts['flagged'])}" if parts["flagged"] else "")
+        for benchmark, metrics in scores.items()
+        for metric, parts in metrics.items()
+    ]
+
+
+def _counted(value: Mapping[str, Any]) -> str:
+    return f"{_estimate(value)} (n={value['n']})"
+
+
+def _said(said: Mapping[str, Any]) -> str:
+    reason = f" ({said['reason']})" if said["reason"] else ""
+    return f"flags {said['flagged']}" if said["flagged"] else f"{said['state']}{reason}"
 
 
 def _shown(report: Report) -> list[Mapping[str, Any]]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from components.contamination._items import Block
+from components.contamination.items import Block
 from components.data import records
 from components.data.sources.files import read_csv, read_parquet
 from components.errors import InputError
@@ -47,7 +47,7 @@ class Source:
     @property
     def kind(self) -> str:
         """Its suffix, without that of gzip."""
-        path = self.path.with_suffix("") if self.path.suffix == ".gz" else self.path
+        path = Path(self.name.removesuffix(".gz"))
         return path.suffix.lower()
 
 

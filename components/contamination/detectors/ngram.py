@@ -2,7 +2,7 @@
 
 Any 13-gram is GPT-3's rule (arXiv 2005.14165, appendix C), 70 % of the 8-grams in one row PaLM's (arXiv 2204.02311, section 8).
 An item shorter than n words has no n-gram: it is compared by the smaller n alone, and below the smallest as a whole under the
-rules of ``_short``, because a single common run of a short question says little. n-grams that many items of the benchmark share
+rules of ``short``, because a single common run of a short question says little. n-grams that many items of the benchmark share
 (instructions, option headers) don't count; an item that has none but such is compared as a whole.
 
 An item with other numbers is another item: templates of word problems share 13-grams ("a train travels … miles in … hours. At the
@@ -19,9 +19,10 @@ import numpy as np
 from pydantic import Field
 
 from components.config import MethodConfig
-from components.contamination import _short, _words, exact
-from components.contamination._index import Runs
-from components.contamination._items import Block, Detector, Hit, Item
+from components.contamination import short, wording
+from components.contamination.detectors import exact
+from components.contamination.index import Runs
+from components.contamination.items import Block, Detector, Hit, Item
 
 
 class Config(MethodConfig):
@@ -36,7 +37,7 @@ class Config(MethodConfig):
 
     method: Literal["ngram"] = "ngram"
     long: int = Field(13, ge=8)
-    short: int = Field(8, ge=_short.LONG)
+    short: int = Field(8, ge=short.LONG)
     share: float = Field(0.7, gt=0, le=1)
     common: int = Field(10, ge=1)
     numbers: bool = True
@@ -49,7 +50,7 @@ def detector(config: Config, items: Sequence[Item]) -> Detector:
     bare = indexes[1][0].totals == 0
     whole = exact.detector(exact.Config(), [item if lacks else _blank(item) for item, lacks in zip(items, bare, strict=True)])
 
-    wanted = [Counter(_words.numbers(item.text)) for item in items]
+    wanted = [Counter(wording.numbers(item.text)) for item in items]
 
     def find(block: Block) -> Iterator[Hit]:
         best: dict[tuple[int, int], Hit] = {}
@@ -57,7 +58,7 @@ def detector(config: Config, items: Sequence[Item]) -> Detector:
             for hit in _overlaps(index, block, least):
                 known = best.get((hit.row, hit.item))
                 better = known is None or hit.similarity > known.similarity
-                if better and (not config.numbers or _words.has_numbers(block.texts[hit.row], wanted[hit.item])):
+                if better and (not config.numbers or wording.has_numbers(block.texts[hit.row], wanted[hit.item])):
                     best[hit.row, hit.item] = hit
         yield from best.values()
         for hit in whole(block):

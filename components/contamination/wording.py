@@ -43,7 +43,7 @@ def prepared(text: str) -> str:
 
 
 def words(text: str) -> list[str]:
-    """Words of a text.
+    r"""Words of a text.
 
     >>> words("Simplify $\\sqrt{242}$.")
     ['simplify', 'sqrt', '242']

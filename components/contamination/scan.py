@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.contamination import _words
-from components.contamination._corpus import BLOCK_BYTES, Broken, Raw, Source, blocks, parse
-from components.contamination._items import Detector
+from components.contamination import wording
+from components.contamination.corpus import BLOCK_BYTES, Broken, Raw, Source, blocks, parse
+from components.contamination.items import Detector
 from components.errors import InputError
 
 KEPT = 3
@@ -136,10 +136,11 @@ def _results(raws: Iterator[Raw], job: Job, workers: int) -> Iterator[tuple[int,
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork")) as pool:
         broken = None
         while True:
+            raw: Raw | None = None
             try:
                 raw = next(raws, None)
             except InputError as error:
-                broken, raw = error, None
+                broken = error
             if raw is not None:
                 waiting.append((len(raw.data), pool.submit(_in_child, raw)))
             while waiting and (raw is None or len(waiting) > workers + 1):
@@ -205,7 +206,7 @@ def excerpt(text: str, at: int) -> str:
     text = text.encode("utf-8", "replace").decode()
     if len(text) <= _SHOWN:
         return text
-    place = next((m.start() for number, m in enumerate(_words.WORD.finditer(text)) if number >= at), 0)
+    place = next((m.start() for number, m in enumerate(wording.WORD.finditer(text)) if number >= at), 0)
     start = max(0, min(place - _SHOWN // 4, len(text) - _SHOWN))
     end = start + _SHOWN
     return ("…" if start else "") + text[start:end] + ("…" if end < len(text) else "")

@@ -19,10 +19,10 @@ import numpy as np
 from pydantic import Field
 
 from components.config import MethodConfig
-from components.contamination import _words
-from components.contamination._index import Runs
-from components.contamination._items import Block, Detector, Hit, Item
-from components.contamination._words import Array
+from components.contamination import wording
+from components.contamination.index import Runs
+from components.contamination.items import Block, Detector, Hit, Item
+from components.contamination.wording import Array
 
 _GAP = 6
 """Words without a known shingle that end a part."""
@@ -55,7 +55,7 @@ def detector(config: Config, items: Sequence[Item]) -> Detector:
     long = [number for number, item in enumerate(items) if len(item.words) >= config.least_words]
     index = Runs([items[number] for number in long], config.shingle)
     shingles = [_shingles(items[number].words, config.shingle) for number in long]
-    wanted = [Counter(_words.numbers(items[number].text)) for number in long]
+    wanted = [Counter(wording.numbers(items[number].text)) for number in long]
     bands = _Bands(config, [items[number] for number in long])
     fewest = int(config.threshold * min(map(len, shingles), default=1))
 
@@ -73,7 +73,7 @@ def detector(config: Config, items: Sequence[Item]) -> Detector:
                 if (
                     similarity >= config.threshold
                     and better
-                    and (not config.numbers or _words.has_numbers(block.texts[row], wanted[number]))
+                    and (not config.numbers or wording.has_numbers(block.texts[row], wanted[number]))
                 ):
                     found[row, hit.item] = hit
         yield from found.values()
@@ -108,7 +108,7 @@ class _Bands:
         self._config = config
         self._rows = config.permutations // config.bands
         self._tables: list[dict[bytes, list[int]]] = [{} for _ in range(config.bands)]
-        words = _words.of([" ".join(item.words) for item in items])
+        words = wording.of([" ".join(item.words) for item in items])
         spans = pairwise(words.starts.tolist())
         for number, bands in enumerate(self._cut([words.hashes[start:end] for start, end in spans])):
             for table, band in zip(self._tables, bands, strict=True):
@@ -127,7 +127,7 @@ class _Bands:
 
         if not hashes:
             return
-        sets = [np.unique(_words.run_hashes(found, self._config.shingle)) for found in hashes]
+        sets = [np.unique(wording.run_hashes(found, self._config.shingle)) for found in hashes]
         ends = np.cumsum([0, *map(len, sets)]).astype(np.uint64)
         made = rensa.RMinHash.digest_matrix_from_flat_token_hashes(np.concatenate(sets), ends, self._config.permutations, _SEED)
         for signature in np.asarray(made.to_rows(), np.uint32):

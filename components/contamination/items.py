@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
-from components.contamination import _words
-from components.contamination._words import Words
+from components.contamination import wording
+from components.contamination.wording import Words
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Item:
     @cached_property
     def words(self) -> list[str]:
         """Words of the question."""
-        return _words.words(self.text)
+        return wording.words(self.text)
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,12 @@ class Block:
     @cached_property
     def words(self) -> Words:
         """Hashes of all words."""
-        return _words.of([_words.prepared(text) for text in self.texts])
+        return wording.of([wording.prepared(text) for text in self.texts])
 
     def words_of(self, row: int) -> list[str]:
         """The words of one row."""
         if row not in self._known:
-            self._known[row] = _words.words(self.texts[row])
+            self._known[row] = wording.words(self.texts[row])
         return self._known[row]
 
     @cached_property
@@ -88,3 +88,7 @@ def digest(items: Sequence[Item]) -> str:
     """sha256 over items."""
     lines = (json.dumps(asdict(item), sort_keys=True) for item in items)
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class NotChecked(Exception):
+    """A method can't say anything; the message is the reason."""

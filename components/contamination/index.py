@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from components.contamination import _words
-from components.contamination._items import Block, Item
-from components.contamination._words import Array, Lookup
+from components.contamination import wording
+from components.contamination.items import Block, Item
+from components.contamination.wording import Array, Lookup
 
 
 class Runs:
@@ -33,7 +33,7 @@ class Runs:
         common: int | None = None,
     ) -> None:
         self.n = n
-        words = _words.of([" ".join(item.words) for item in items])
+        words = wording.of([" ".join(item.words) for item in items])
         hashes, first = words.runs(n)
         owner = words.text[first]
         keep = np.ones(len(hashes), bool)

@@ -14,9 +14,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from itertools import pairwise
 
-from components.contamination import _words
-from components.contamination._items import Block, Item
+from components.contamination import wording
+from components.contamination.items import Block, Item
 
 LONG = 8
 FEW = 3
@@ -38,13 +39,13 @@ def holds(block: Block, row: int, at: int, item: Item) -> bool:
     if item.choices:
         return _stands_alone(block.texts[row], at, item) and _has_choices(found, item)
     if len(mine) < FEW:
-        return any(_words.words(field) == mine and _signs(field) == _signs(item.text) for field in block.rows[row])
+        return any(wording.words(field) == mine and _signs(field) == _signs(item.text) for field in block.rows[row])
     return _stands_alone(block.texts[row], at, item)
 
 
 def _stands_alone(text: str, at: int, item: Item) -> bool:
     text, question = _folded(text), _folded(item.text).strip()
-    spans, mine = [m.span() for m in _words.WORD.finditer(text)], [m.span() for m in _words.WORD.finditer(question)]
+    spans, mine = [m.span() for m in wording.WORD.finditer(text)], [m.span() for m in wording.WORD.finditer(question)]
     spans = spans[at : at + len(mine)]
     if _between(text, spans) != _between(question, mine):
         return False
@@ -60,7 +61,7 @@ def _stands_alone(text: str, at: int, item: Item) -> bool:
 def _between(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:
     """Signs between the words, gap by gap; a full stop or comma counts only inside a number."""
     found = []
-    for (_, end), (start, _) in zip(spans, spans[1:], strict=False):
+    for (_, end), (start, _) in pairwise(spans):
         gap = text[end:start]
         signs = "".join(_OPERATORS.findall(gap))
         found.append(signs if len(gap) == 1 else signs.replace(".", "").replace(",", ""))
@@ -69,21 +70,21 @@ def _between(text: str, spans: Sequence[tuple[int, int]]) -> list[str]:
 
 def _signs(text: str) -> list[str]:
     text = _folded(text)
-    return _between(text, [m.span() for m in _words.WORD.finditer(text)])
+    return _between(text, [m.span() for m in wording.WORD.finditer(text)])
 
 
 def _folded(text: str) -> str:
     """Like ``prepared``, but with all its punctuation: it has the same words."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-        text = _words.CJK.sub(r" \1 ", text).translate(_SIGNS)
+        text = wording.CJK.sub(r" \1 ", text).translate(_SIGNS)
     return text.lower()
 
 
 def _has_choices(found: list[str], item: Item) -> bool:
     joined = f" {' '.join(found)} "
-    answer = _words.words(item.answer)
+    answer = wording.words(item.answer)
     if len(answer) >= FEW and f" {' '.join(answer)} " in joined:
         return True
-    held = sum(f" {' '.join(words)} " in joined for words in map(_words.words, item.choices) if words)
+    held = sum(f" {' '.join(words)} " in joined for words in map(wording.words, item.choices) if words)
     return 2 * held >= len(item.choices) > 0
