@@ -145,6 +145,41 @@ def inspect(
 
 
 @app.command()
+def contamination(
+    corpus: Annotated[str, typer.Argument(metavar="CORPUS", help="Training data: a file, a folder, or models:/NAME/VERSION.")],
+    suite: Annotated[list[str], typer.Argument(metavar="SUITE...", help="Benchmarks: files, dataset folders, names.")],
+    field: Annotated[list[str] | None, typer.Option("--field", help="Benchmark's fields, e.g. text=problem, choices=0+1.")] = None,
+    corpus_field: Annotated[list[str] | None, typer.Option("--corpus-field", help="Fields of the corpus; default: all.")] = None,
+    methods: Annotated[str, typer.Option("--methods", help="Comma-separated; default: all that apply.")] = "",
+    require: Annotated[str, typer.Option("--require", help="Methods without which nothing is clean, comma-separated.")] = "",
+    model: Annotated[str | None, typer.Option("--model", help="Also ask this model: a folder or models:/NAME/VERSION.")] = None,
+    calibration: Annotated[str | None, typer.Option("--calibration", help="File of items it can't have seen.")] = None,
+    evaluation: Annotated[
+        str | None, typer.Option("--evaluation", help="Evaluation folder or version: scores with and without flagged items.")
+    ] = None,
+    judge: Annotated[str | None, typer.Option("--judge", help="URL#MODEL that confirms rephrased items.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", help="Processes; default: all cores.")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the shuffled orders.")] = 0,
+    show: Annotated[int, typer.Option("--show", help="Matches to print.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Look for benchmarks' items in a corpus, and in a model's memory: clean, contaminated, or not checked."""
+    from flows import cli_contamination as command
+
+    command.contamination(
+        command.Asked(
+            corpus, suite, field or (), corpus_field or (), _names(methods), _names(require),
+            model, calibration, evaluation, judge, workers, seed, show,
+        ),
+        as_json,
+    )  # fmt: skip
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+@app.command()
 def deploy(
     recipe: Annotated[str | None, typer.Argument(help="Recipe by name or path; without one, lists what is scheduled.")] = None,
     overrides: Overrides = None,

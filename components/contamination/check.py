@@ -69,11 +69,17 @@ class Policy(Config):
 
 @dataclass(frozen=True)
 class Said:
-    """What a method says of one benchmark: nothing, with a reason, or which of its items it flags."""
+    """What a method says of one benchmark: nothing, with a reason; which of its items it flags; or that it was seen as a whole."""
 
     checked: bool
     reason: str
     flagged: frozenset[str] = frozenset()
+    contaminated: bool = False
+
+    @property
+    def state(self) -> State:
+        """A flagged item, or a test that speaks of the whole benchmark, makes it contaminated."""
+        return "contaminated" if self.flagged or self.contaminated else "clean" if self.checked else "not checked"
 
 
 @dataclass
@@ -228,12 +234,12 @@ def summarise(benchmarks: Sequence[Benchmark], found: Found, policy: Policy) -> 
 
 
 def _benchmark(benchmark: Benchmark, said: Mapping[str, Said], policy: Policy) -> dict[str, Any]:
-    by = {name: _method(found) for name, found in said.items()}
+    by = {name: {"state": found.state, "reason": found.reason, "flagged": len(found.flagged)} for name, found in said.items()}
     flagged = {item for found in said.values() for item in found.flagged}
     required = [name for name in policy.require if by[name]["state"] == "not checked"]
-    state: State = "contaminated" if flagged else "not checked" if required else "clean"
-    if flagged:
-        names = [name for name, found in said.items() if found.flagged]
+    names = [name for name, found in said.items() if found.state == "contaminated"]
+    state: State = "contaminated" if names else "not checked" if required else "clean"
+    if names:
         reason = f"{len(flagged)} of {len(benchmark.items):,} items found in training data ({', '.join(names)})"
         if set(names) <= set(MODEL):
             reason = f"the model shows that it has seen it ({', '.join(names)})"
@@ -242,11 +248,6 @@ def _benchmark(benchmark: Benchmark, said: Mapping[str, Said], policy: Policy) -
     else:
         reason = f"{', '.join(policy.require)} found none of {len(benchmark.items):,} items"
     return {"state": state, "reason": reason, "items": len(benchmark.items), "flagged": len(flagged), "methods": by}
-
-
-def _method(said: Said) -> dict[str, Any]:
-    state: State = "contaminated" if said.flagged else "clean" if said.checked else "not checked"
-    return {"state": state, "reason": said.reason, "flagged": len(said.flagged)}
 
 
 def _worst(states: Sequence[State]) -> State:

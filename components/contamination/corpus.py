@@ -24,6 +24,8 @@ BLOCK_BYTES = 2 << 20
 _PAGE_LINES = 20
 _LARGEST = 64
 _SUFFIXES = {".jsonl", ".ndjson", ".json", ".csv", ".parquet", ".txt", ".md", ".text"}
+_NAMES = ("id", "idx", "task_id", "question_id")
+"""Fields that name a row and say nothing."""
 _TEXT = {".txt", ".md", ".text"}
 
 
@@ -133,8 +135,8 @@ def _cut(path: Path, kind: Literal["json", "text"], size: int) -> Iterator[Raw]:
             try:
                 read = file.read(size)
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-                if rest:
-                    yield Raw(rest, kind)
+                if whole := rest[: rest.rfind(b"\n") + 1]:
+                    yield Raw(whole, kind)
                 raise Broken(f"isn't a whole gzip file ({error}); fetch it again") from error
             rest += read
             if not read:
@@ -242,6 +244,8 @@ def _texts(row: Any, fields: Sequence[str]) -> list[str]:
         if missing := [name for name in fields if name not in row]:
             raise InputError(f"has no {missing[0]!r}, only {', '.join(map(str, row))}; correct the corpus fields")
         row = [row[name] for name in fields]
+    elif isinstance(row, dict):
+        row = {name: value for name, value in row.items() if name not in _NAMES}
     found: list[str] = []
     _collect(row, found)
     if not found:

@@ -128,15 +128,14 @@ def _stopped(found: Scanned, job: Job, problem: str) -> InputError:
 def _results(raws: Iterator[Raw], job: Job, workers: int) -> Iterator[tuple[int, dict[str, Any]]]:
     """(bytes, result) of each block in order. What was begun is finished also where the file breaks off."""
     if workers <= 1:
-        for raw in raws:
-            yield len(raw.data), _block(raw, job)
+        yield from ((len(raw.data), _block(raw, job)) for raw in raws)
         return
     _JOB[:] = [job]  # the index goes to the children with the fork, not through a pipe
     waiting: deque[tuple[int, Future[dict[str, Any]]]] = deque()
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork")) as pool:
         broken = None
         while True:
-            raw: Raw | None = None
+            raw = None
             try:
                 raw = next(raws, None)
             except InputError as error:

@@ -82,7 +82,7 @@ def diff(first: str, second: str, settings: Settings, project: Path) -> dict[str
     Raises:
         InputError: if a name is unknown or ambiguous, or its content isn't on this machine and no remote has it.
     """
-    with _content(first, settings, project) as (a, before), _content(second, settings, project) as (b, after):
+    with content(first, settings, project) as (a, before), content(second, settings, project) as (b, after):
         names = [n for n in prepare.SPLITS if f"{n}.jsonl" in before or f"{n}.jsonl" in after]
         splits = {n: _rows_changed(before.get(f"{n}.jsonl"), after.get(f"{n}.jsonl")) for n in names}
         return {"a": {"name": first, "md5": a}, "b": {"name": second, "md5": b}, "splits": splits}
@@ -101,7 +101,7 @@ def _version(
 
 
 @contextmanager
-def _content(name: str, settings: Settings, project: Path) -> Iterator[tuple[str, dict[str, Path]]]:
+def content(name: str, settings: Settings, project: Path) -> Iterator[tuple[str, dict[str, Path]]]:
     """(md5, files by name) of a version; fetched into a temporary folder where only a remote has it."""
     home, private = Workspace(project, settings), Workspace(settings.data, settings)
     md5, revision = _resolve(name, settings, project)
