@@ -152,7 +152,6 @@ def look(
 
 
 def _job(configs: Mapping[str, MethodConfig], items: Sequence[Item], policy: Policy, work: Path) -> Job:
-    detectors = {name: methods.load("contamination", name).detector(config, items) for name, config in configs.items()}
     parts = {
         "items": digest(items),
         "configs": {name: config.model_dump(mode="json") for name, config in configs.items()},
@@ -161,7 +160,7 @@ def _job(configs: Mapping[str, MethodConfig], items: Sequence[Item], policy: Pol
         "numpy": metadata.version("numpy"),
     }
     fingerprint = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-    return Job(detectors, policy.fields, work, fingerprint)
+    return Job(dict(configs), items, policy.fields, work, fingerprint)
 
 
 def _rephrased(

@@ -14,12 +14,15 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from components import methods
+from components.config import MethodConfig
 from components.contamination import wording
 from components.contamination.corpus import BLOCK_BYTES, Broken, Raw, Source, blocks, parse
-from components.contamination.items import Detector
+from components.contamination.items import Detector, Item
 from components.errors import InputError
 
 KEPT = 3
@@ -33,16 +36,23 @@ class Job:
     """What is looked for.
 
     Attributes:
-        detectors: by method's name.
+        configs: of the methods, by name.
+        items: what they look for.
         fields: of a row whose texts count; none takes all.
         work: folder of the blocks' results.
         fingerprint: changes with anything that decides a block's result.
     """
 
-    detectors: Mapping[str, Detector]
+    configs: Mapping[str, MethodConfig]
+    items: Sequence[Item]
     fields: tuple[str, ...]
     work: Path
     fingerprint: str
+
+    @cached_property
+    def detectors(self) -> dict[str, Detector]:
+        """The methods with their indexes, made where they are used: the threads of rensa and torch don't survive a fork."""
+        return {name: methods.load("contamination", name).detector(config, self.items) for name, config in self.configs.items()}
 
 
 @dataclass(frozen=True)
@@ -130,9 +140,9 @@ def _results(raws: Iterator[Raw], job: Job, workers: int) -> Iterator[tuple[int,
     if workers <= 1:
         yield from ((len(raw.data), _block(raw, job)) for raw in raws)
         return
-    _JOB[:] = [job]  # the index goes to the children with the fork, not through a pipe
     waiting: deque[tuple[int, Future[dict[str, Any]]]] = deque()
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("fork")) as pool:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(job,)) as pool:
         broken = None
         while True:
             raw = None
@@ -149,6 +159,11 @@ def _results(raws: Iterator[Raw], job: Job, workers: int) -> Iterator[tuple[int,
                 break
     if broken is not None:
         raise broken
+
+
+def _begin(job: Job) -> None:
+    """Sets a child up."""
+    _JOB[:] = [job]
 
 
 def _in_child(raw: Raw) -> dict[str, Any]:
