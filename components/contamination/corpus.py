@@ -133,7 +133,7 @@ def _cut(path: Path, kind: Literal["json", "text"], size: int) -> Iterator[Raw]:
         file: Any = gzip.GzipFile(fileobj=plain) if packed else plain
         while True:
             try:
-                read = file.read(size)
+                read = file.read1(size)  # gzip: what is there before the file breaks off, not an error in its place
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
                 if whole := rest[: rest.rfind(b"\n") + 1]:
                     yield Raw(whole, kind)
@@ -141,6 +141,8 @@ def _cut(path: Path, kind: Literal["json", "text"], size: int) -> Iterator[Raw]:
             rest += read
             if not read:
                 break
+            if len(rest) < size:
+                continue
             place = rest.rfind(end)
             if place < 0 and kind == "text" and len(rest) > size:
                 place = rest.rfind(b"\n")

@@ -25,6 +25,7 @@ _OPERATORS = re.compile(r"[-+/=<>^%×÷±≤≥≠!,.|&~]")
 _SIGNS = str.maketrans("−–—‐‑", "-----")
 _BEFORE = re.compile(r"(^|[\n.?!:;])[\s$\\(\[{*_\"'“”‘’#>|-]*$")
 _AFTER = re.compile(r"^[\s$\\)\]}*_\"'“”‘’|]*(\n|[.?!:;=]|$)")
+_CLOSING = "$*_\\)]}\"'“”’ "
 _ENDS = (".", "?", "!", ":", "=")
 _LABEL = re.compile(r"(^|\n)\s*[\w ]{0,20}[:.)]\s*$")
 
@@ -52,7 +53,7 @@ def _stands_alone(text: str, at: int, item: Item) -> bool:
     before, after = text[max(0, spans[0][0] - 80) : spans[0][0]], text[spans[-1][1] : spans[-1][1] + 80]
     head, tail = question[: mine[0][0]], question[mine[-1][1] :]
     before = before.removesuffix(head)
-    ended = tail[-1:] in _ENDS and after.startswith(tail)
+    ended = tail.rstrip(_CLOSING)[-1:] in _ENDS and after.startswith(tail)
     after = after.removeprefix(tail)
     begun = _BEFORE.search(before) or _LABEL.search(before)
     return begun is not None and (ended or _AFTER.search(after) is not None)
