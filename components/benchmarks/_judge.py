@@ -65,10 +65,11 @@ def _fill(rubric: str, prompt: str, reference: str, answer: str) -> str:
 def _local(folder: Path, prompts: Sequence[str]) -> list[str]:
     from components.artifacts import ModelRef
     from components.inference.engine import Engine
+    from components.inference.sampling import Sampling
     from components.models.chat import prompt_ids
     from components.models.load import load_model
 
     model: Any
     model, tokenizer = load_model(ModelRef(folder, None, ""))
     ids = [prompt_ids(tokenizer, [{"role": "user", "content": prompt}]) for prompt in prompts]
-    return [completion.text for completion in Engine(model, tokenizer).generate(ids, max_new_tokens=_TOKENS)]
+    return [completion.text for completion in Engine(model, tokenizer).generate(ids, Sampling(max_new_tokens=_TOKENS))]

@@ -61,7 +61,7 @@ class EndpointLM(LM):  # type: ignore[misc]
             LapidarError: if the endpoint failed, saying how many answers are kept.
         """
         answers: dict[int, Answer] = {}
-        keys = [(*request_settings(r.args[1]), place % r.repeats) for r, place in zip(requests, self.places, strict=True)]
+        keys = [(request_settings(r.args[1]), place % r.repeats) for r, place in zip(requests, self.places, strict=True)]
         for key in dict.fromkeys(keys):
             chosen = [i for i, other in enumerate(keys) if other == key]
             self._ask([json.loads(requests[i].args[0]) for i in chosen], chosen, key, answers, len(requests))
@@ -84,24 +84,24 @@ class EndpointLM(LM):  # type: ignore[misc]
         raise InputError(NO_LIKELIHOOD.format(self.endpoint.name))
 
     def _ask(self, conversations: list[Messages], chosen: list[int], key: Any, answers: dict[int, Answer], total: int) -> None:
-        stop, limit, temperature, top_p, repeat = key
+        sampling, repeat = key
 
         def heard(position: int, replies: list[Reply]) -> None:
             place, reply = chosen[position], replies[0]
-            answers[place] = Answer(_cut(reply.text, stop), reply.finish == "length")
+            answers[place] = Answer(_cut(reply.text, sampling.stop), reply.finish == "length")
             self.on_answer(place, answers[place])
             if self._on_progress is not None:
                 self._on_progress(len(answers), total)
 
-        seed = (self.seed + repeat) % 2**31 if temperature else None
+        seed = (self.seed + repeat) % 2**31 if sampling.temperature else None
         try:
             self.endpoint.chat_many(
                 conversations,
-                max_tokens=limit,
-                temperature=temperature,
-                top_p=top_p,
+                max_tokens=sampling.max_new_tokens,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
                 seed=seed,
-                stop=stop[:4],  # servers take no more
+                stop=sampling.stop[:4],  # servers take no more
                 concurrency=self._concurrency,
                 on_reply=heard,
             )

@@ -1,4 +1,4 @@
-"""Puts requests of different lengths into batches: sorted by length, bounded by a token budget, padded on the left."""
+"""Puts requests of different lengths into batches: sorted by length, bounded by a token budget, smaller where memory is short."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import TypeVar
 import torch
 
 T = TypeVar("T")
+ItemT = TypeVar("ItemT")
+
+_SHORT = ("not enough memory", "can't allocate memory", "cannot allocate memory", "out of memory")
 
 
 def by_budget(lengths: Sequence[int], budget: int) -> list[list[int]]:
@@ -29,26 +32,26 @@ def by_budget(lengths: Sequence[int], budget: int) -> list[list[int]]:
     return batches
 
 
-def left_pad(rows: Sequence[Sequence[int]], pad: int, device: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """(ids, attention mask, position ids), each of shape [rows, longest]; the last column is every row's last token."""
-    longest = max(map(len, rows))
-    ids = torch.tensor([[pad] * (longest - len(row)) + list(row) for row in rows], device=device)
-    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=device)
-    return ids, mask, (mask.cumsum(-1) - 1).clamp(min=0)
+def out_of_memory(error: BaseException) -> bool:
+    """Whether a batch failed because memory, the GPU's or the machine's, is too small for it."""
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _SHORT)
 
 
-def halving(work: Callable[[list[int]], list[T]], batch: list[int]) -> list[T]:
-    """Runs a batch; where the GPU's memory is too small for it, its two halves.
+def halving(work: Callable[[list[ItemT]], list[T]], batch: list[ItemT]) -> list[T]:
+    """Runs a batch; where memory is too small for it, its two halves.
 
     Raises:
-        torch.cuda.OutOfMemoryError: if a single request doesn't fit.
+        torch.cuda.OutOfMemoryError, MemoryError, RuntimeError: if a single request doesn't fit.
     """
     try:
         return work(batch)
-    except torch.cuda.OutOfMemoryError:
-        if len(batch) == 1:
+    except (RuntimeError, MemoryError) as error:
+        if len(batch) == 1 or not out_of_memory(error):
             raise
     # Outside the except block, where no traceback holds the failed batch's tensors any more.
-    torch.cuda.empty_cache()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
     middle = len(batch) // 2
     return halving(work, batch[:middle]) + halving(work, batch[middle:])

@@ -6,6 +6,8 @@ whether they were truncated, which the harness itself doesn't report.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -13,12 +15,15 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from components.errors import InputError
+from components.inference.encoding import PairEncoder
 from components.inference.engine import BATCH_TOKENS, Engine
+from components.inference.sampling import Sampling
 from components.models.chat import prompt_text, template_hash
 
 DEFAULT_NEW_TOKENS = 256  # the harness's own default
 _LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens")
-_KNOWN = {"until", "temperature", "top_p", "do_sample", *_LIMITS}
+_FILTERS: dict[str, type] = {"temperature": float, "top_p": float, "top_k": int, "min_p": float, "repetition_penalty": float}
+_KNOWN = {"until", "do_sample", *_FILTERS, *_LIMITS}
 
 
 class Answer(str):
@@ -92,13 +97,44 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
         ids: list[int] = self.tokenizer.encode(string, add_special_tokens=special)
         return ids
 
-    def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        """(context ids, continuation ids), split where the context's own tokens end if they begin the whole's."""
-        start, whole = self.tok_encode(context), self.tok_encode(context + continuation)
-        if whole[: len(start)] == start and len(whole) > len(start):
-            return start, whole[len(start) :]
-        pair: tuple[list[int], list[int]] = super()._encode_pair(context, continuation)
-        return pair
+    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """Log-probabilities of continuations; each context is encoded once, whatever the number of its continuations."""
+        pairs = self._pairs([request.args for request in requests])
+        return self.engine.loglikelihood(pairs, batch_tokens=self.batch_tokens)
+
+    def _pairs(self, texts: Sequence[tuple[str, str]]) -> list[tuple[list[int], list[int]]]:
+        """(context ids, continuation ids), split where the context's own tokens end if they begin the whole's.
+
+        A context's trailing blanks belong to the continuation, as everywhere in the harness.
+        """
+        encoder = PairEncoder(self.tokenizer, special=not self.chat)
+        found: list[tuple[list[int], list[int]]] = [([], [])] * len(texts)
+        again = []
+        groups: dict[str, list[int]] = {}
+        for i, (context, rest) in enumerate(texts):
+            if not context:
+                found[i] = self._without_context(rest)
+            elif self.chat or context == context.rstrip():
+                groups.setdefault(context, []).append(i)
+            else:
+                again.append(i)
+        contexts = list(groups)
+        starts = encoder.contexts(contexts)
+        wholes = encoder.wholes(contexts, starts, [[texts[i][1] for i in groups[context]] for context in contexts])
+        for start, mine, theirs in zip(starts, groups.values(), wholes, strict=True):
+            for i, whole in zip(mine, theirs, strict=True):
+                if self.chat and not (whole[: len(start)] == start and len(whole) > len(start)):
+                    again.append(i)
+                else:
+                    found[i] = (start, whole[len(start) :])
+        for i in again:
+            found[i] = self._encode_pair(*texts[i])
+        return found
+
+    def _without_context(self, text: str) -> tuple[list[int], list[int]]:
+        """A text that starts from the prefix token, its own if it brings one."""
+        ids = self.tok_encode(text, add_special_tokens=False)
+        return (ids[:1], ids[1:]) if ids[0] == self.prefix_token_id else ([self.prefix_token_id], ids)
 
     def _loglikelihood_tokens(
         self, requests: list[tuple[tuple[str, str], list[int], list[int]]], **kwargs: Any
@@ -122,26 +158,37 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Answers, of class ``Answer``; requests with the same settings share batches."""
         answers: list[str] = [""] * len(requests)
-        settings = [request_settings(request.args[1]) for request in requests]
-        for setting in dict.fromkeys(settings):
-            chosen = [i for i, other in enumerate(settings) if other == setting]
-            stop, limit, temperature, top_p = setting
-            completions = self.engine.generate(
-                [self.tok_encode(requests[i].args[0]) for i in chosen],
-                max_new_tokens=limit,
-                temperature=temperature,
-                top_p=top_p,
-                stop=stop,
-                seed=self.seed,
-                batch_tokens=self.batch_tokens,
+        settings = [request_settings(request.args[1], self.seed) for request in requests]
+        contexts = [str(request.args[0]) for request in requests]
+        ids = dict(
+            zip(
+                dict.fromkeys(contexts),
+                PairEncoder(self.tokenizer, not self.chat).contexts(list(dict.fromkeys(contexts))),
+                strict=True,
             )
-            for i, completion in zip(chosen, completions, strict=True):
-                answers[i] = Answer(completion.text, completion.finish == "length")
+        )
+        for setting in dict.fromkeys(settings):
+            same: dict[str, list[int]] = {}
+            for i, other in enumerate(settings):
+                if other == setting:
+                    same.setdefault(contexts[i], []).append(i)
+            position = {context: i for i, context in enumerate(same)}
+            for repeats in sorted({len(mine) for mine in same.values()}):
+                # Repeats of a prompt are samples of one request: read once, and drawn apart by their number.
+                chosen = {context: mine for context, mine in same.items() if len(mine) == repeats}
+                completions = self.engine.generate(
+                    [ids[context] for context in chosen],
+                    replace(setting, n=repeats),
+                    positions=[position[context] for context in chosen],
+                    batch_tokens=self.batch_tokens,
+                )
+                for i, completion in zip((i for mine in chosen.values() for i in mine), completions, strict=True):
+                    answers[i] = Answer(completion.text, completion.finish == "length")
         return answers
 
 
-def request_settings(kwargs: dict[str, Any]) -> tuple[tuple[str, ...], int, float, float]:
-    """(stop strings, new tokens, temperature, top-p) of a task's ``generation_kwargs``.
+def request_settings(kwargs: dict[str, Any], seed: int = 0) -> Sampling:
+    """A task's ``generation_kwargs``.
 
     Raises:
         InputError: if the task asks for something that the engine doesn't have.
@@ -153,5 +200,7 @@ def request_settings(kwargs: dict[str, Any]) -> tuple[tuple[str, ...], int, floa
     until = kwargs.get("until") or []
     stop = (until,) if isinstance(until, str) else tuple(s for s in until if s)
     limit = next((int(kwargs[name]) for name in _LIMITS if name in kwargs), DEFAULT_NEW_TOKENS)
-    temperature = float(kwargs.get("temperature", 0.0)) if kwargs.get("do_sample", True) else 0.0
-    return stop, limit, temperature, float(kwargs.get("top_p", 1.0))
+    filters = {name: kind(kwargs[name]) for name, kind in _FILTERS.items() if kwargs.get(name) is not None}
+    if not kwargs.get("do_sample", True):
+        filters["temperature"] = 0.0
+    return Sampling(max_new_tokens=limit, stop=stop, seed=seed, **filters)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from components.inference import batching
-from components.inference.batching import by_budget, halving, left_pad
+from components.inference.batching import by_budget, halving
 
 
 def test_examples_in_docstrings() -> None:
@@ -23,13 +23,6 @@ def test_every_request_is_in_one_batch_within_the_budget() -> None:
     assert len(batches) < 30
     assert by_budget([500], 120) == [[0]]
     assert by_budget([], 120) == []
-
-
-def test_left_pad_gives_positions_that_ignore_the_padding() -> None:
-    ids, mask, positions = left_pad([[5, 6, 7], [8]], pad=0, device="cpu")
-    assert ids.tolist() == [[5, 6, 7], [0, 0, 8]]
-    assert mask.tolist() == [[1, 1, 1], [0, 0, 1]]
-    assert positions.tolist() == [[0, 1, 2], [0, 0, 0]]
 
 
 def test_a_batch_that_is_too_big_for_memory_runs_in_halves() -> None:

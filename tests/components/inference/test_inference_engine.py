@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from components.errors import InputError
-from components.inference.engine import Engine
+from components.inference.engine import Engine, Sampling
 
 STORIES_PROMPTS = [
     "Once upon a time",
@@ -61,7 +61,7 @@ def alone(model: Any, prompt: Sequence[int], new_tokens: int) -> list[int]:
 def test_greedy_answers_are_generates_for_a_random_model(tiny: tuple[Any, Any], batch_tokens: int) -> None:
     model, tokenizer = tiny
     prompts = random_prompts(12, 300)
-    found = Engine(model, tokenizer).generate(prompts, max_new_tokens=24, batch_tokens=batch_tokens)
+    found = Engine(model, tokenizer).generate(prompts, Sampling(max_new_tokens=24), batch_tokens=batch_tokens)
     assert [c.ids for c in found] == [alone(model, prompt, 24) for prompt in prompts]
 
 
@@ -69,7 +69,7 @@ def test_greedy_answers_are_generates_for_a_random_model(tiny: tuple[Any, Any], 
 def test_greedy_answers_are_generates_for_a_real_model(stories: tuple[Any, Any], batch_tokens: int) -> None:
     model, tokenizer = stories
     prompts = [tokenizer(text).input_ids for text in STORIES_PROMPTS]
-    found = Engine(model, tokenizer).generate(prompts, max_new_tokens=60, batch_tokens=batch_tokens)
+    found = Engine(model, tokenizer).generate(prompts, Sampling(max_new_tokens=60), batch_tokens=batch_tokens)
     assert [c.ids for c in found] == [alone(model, prompt, 60) for prompt in prompts]
     assert {c.finish for c in found} == {"length"}
 
@@ -80,10 +80,11 @@ def test_finished_rows_leave_the_batch(tiny: tuple[Any, Any]) -> None:
     engine = Engine(model, tokenizer)
     engine.end_ids = set(range(0, 320, 3))
     prompts = random_prompts(16, 300)
+    assert engine.decoder().forward.packs  # tried before the rows are counted
     rows: list[int] = []
     hook = model.register_forward_pre_hook(lambda _, args, kwargs: rows.append(len(kwargs["input_ids"])), with_kwargs=True)
     try:
-        found = engine.generate(prompts, max_new_tokens=30)
+        found = engine.generate(prompts, Sampling(max_new_tokens=30))
     finally:
         hook.remove()
     lengths = [len(c.ids) for c in found]
@@ -102,7 +103,9 @@ def test_sampling_depends_on_seed_and_position_only(stories: tuple[Any, Any]) ->
     prompts = [tokenizer("Once upon a time").input_ids] * 6
 
     def sample(seed: int, batch_tokens: int) -> list[str]:
-        found = engine.generate(prompts, max_new_tokens=20, temperature=0.8, top_p=0.95, seed=seed, batch_tokens=batch_tokens)
+        found = engine.generate(
+            prompts, Sampling(max_new_tokens=20, temperature=0.8, top_p=0.95, seed=seed), batch_tokens=batch_tokens
+        )
         return [c.text for c in found]
 
     assert sample(1, 1) == sample(1, 100_000)
@@ -116,9 +119,11 @@ def test_a_stop_string_ends_the_answer_and_is_cut_off(stories: tuple[Any, Any]) 
     model, tokenizer = stories
     engine = Engine(model, tokenizer)
     prompts = [tokenizer(text).input_ids for text in STORIES_PROMPTS]
-    whole = engine.generate(prompts, max_new_tokens=60)
+    whole = engine.generate(prompts, Sampling(max_new_tokens=60))
     for stop in (".", "was a", ". "):
-        for full, completion in zip(whole, engine.generate(prompts, max_new_tokens=60, stop=[stop, "never said"]), strict=True):
+        for full, completion in zip(
+            whole, engine.generate(prompts, Sampling(max_new_tokens=60, stop=(stop, "never said"))), strict=True
+        ):
             if stop in full.text:
                 assert completion.text == full.text[: full.text.index(stop)]
                 assert completion.finish == "stop"
@@ -130,9 +135,9 @@ def test_a_stop_string_ends_the_answer_and_is_cut_off(stories: tuple[Any, Any]) 
 def test_text_has_no_special_tokens_and_ids_end_with_the_end_token(stories: tuple[Any, Any]) -> None:
     model, tokenizer = stories
     engine = Engine(model, tokenizer)
-    (probe,) = engine.generate([tokenizer("Once upon a time").input_ids], max_new_tokens=10)
+    (probe,) = engine.generate([tokenizer("Once upon a time").input_ids], Sampling(max_new_tokens=10))
     engine.end_ids = {probe.ids[4]}
-    (found,) = engine.generate([tokenizer("Once upon a time").input_ids], max_new_tokens=10)
+    (found,) = engine.generate([tokenizer("Once upon a time").input_ids], Sampling(max_new_tokens=10))
     assert found.ids == probe.ids[: probe.ids.index(probe.ids[4]) + 1]
     assert (found.finish, found.text) == ("stop", tokenizer.decode(found.ids, skip_special_tokens=True))
 
@@ -142,21 +147,21 @@ def test_the_context_cuts_an_answer(tiny: tuple[Any, Any]) -> None:
     engine = Engine(model, tokenizer)
     engine.end_ids = set()
     assert engine.context == 256
-    found = engine.generate([[5] * 250, [6] * 3], max_new_tokens=20)
+    found = engine.generate([[5] * 250, [6] * 3], Sampling(max_new_tokens=20))
     assert [(len(c.ids), c.finish) for c in found] == [(6, "length"), (20, "length")]
 
 
 def test_prompts_that_do_not_fit_are_counted(tiny: tuple[Any, Any]) -> None:
     engine = Engine(*tiny)
     with pytest.raises(InputError, match=r"2 of 3 prompts don't fit: the longest has 300 tokens, .* allows 255"):
-        engine.generate([[5] * 256, [5] * 300, [5]], max_new_tokens=5)
+        engine.generate([[5] * 256, [5] * 300, [5]], Sampling(max_new_tokens=5))
     with pytest.raises(InputError, match="1 of 2 prompts are empty"):
-        engine.generate([[], [5]], max_new_tokens=5)
+        engine.generate([[], [5]], Sampling(max_new_tokens=5))
     with pytest.raises(InputError, match="1 of 1 pairs don't fit"):
         engine.loglikelihood([([5] * 250, [6] * 8)])
     with pytest.raises(InputError, match="2 of 2 pairs are empty"):
         engine.loglikelihood([([], [6]), ([6], [])])
-    assert engine.generate([], max_new_tokens=5) == []
+    assert engine.generate([], Sampling(max_new_tokens=5)) == []
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 100, 100_000])
@@ -164,7 +169,7 @@ def test_loglikelihood_is_each_pairs_own(stories: tuple[Any, Any], batch_tokens:
     model, tokenizer = stories
     engine = Engine(model, tokenizer)
     prompts = [tokenizer(text).input_ids for text in STORIES_PROMPTS]
-    greedy = [c.ids for c in engine.generate(prompts, max_new_tokens=7)]
+    greedy = [c.ids for c in engine.generate(prompts, Sampling(max_new_tokens=7))]
     pairs = [(p, g) for p, g in zip(prompts, greedy, strict=True)] + [
         (p, [9, 40, 77, 3][: i + 1]) for i, p in enumerate(prompts[:4])
     ]
@@ -177,7 +182,7 @@ def test_loglikelihood_is_each_pairs_own(stories: tuple[Any, Any], batch_tokens:
 def test_progress_counts_every_request(tiny: tuple[Any, Any]) -> None:
     seen: list[tuple[int, int]] = []
     engine = Engine(*tiny, on_progress=lambda done, total: seen.append((done, total)))
-    engine.generate(random_prompts(9, 300), max_new_tokens=3, batch_tokens=60)
+    engine.generate(random_prompts(9, 300), Sampling(max_new_tokens=3), batch_tokens=60)
     assert seen[-1] == (9, 9)
     assert len(seen) > 2
     assert seen == sorted(seen)
