@@ -132,6 +132,7 @@ def lend_data(where: Place, then: Evidence, project: Path, settings: Settings) -
 def lend_models(where: Place, recipe: dict[str, Any], settings: Settings) -> dict[str, Any]:
     """The recipe with a base that the rerun finds: it has a registry of its own, and needn't fetch from the hub again."""
     where.home.mkdir(parents=True, exist_ok=True)
+    _lend_benchmarks(where, settings)
     if (settings.root / "hub").is_dir():
         (where.home / "hub").symlink_to(settings.root / "hub")
     model = recipe.get("model", {})
@@ -139,6 +140,13 @@ def lend_models(where: Place, recipe: dict[str, Any], settings: Settings) -> dic
         return recipe
     folder = registry.fetch(model["source"], settings)
     return {**recipe, "model": {**model, "source": str(folder)}}
+
+
+def _lend_benchmarks(where: Place, settings: Settings) -> None:
+    """Copies stored benchmark data as it is now, DVC's cache left out: a rerun imports none by itself."""
+    stored = settings.root / "benchmarks"
+    if stored.is_dir():
+        shutil.copytree(stored, where.home / "benchmarks", ignore=shutil.ignore_patterns("cache", "tmp"))
 
 
 def run(where: Place, project: Path, recipe: Mapping[str, Any], then: Evidence, overrides: list[str], settings: Settings) -> str:

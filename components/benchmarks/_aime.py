@@ -9,6 +9,7 @@ from pydantic import Field
 
 from components.artifacts import Inputs
 from components.benchmarks import _harness
+from components.benchmarks._source import Hub, Source, text
 from components.benchmarks._task import MAIN, Grade, Graded, StoredConfig, stored_task
 from components.data.records import Record
 
@@ -62,6 +63,24 @@ def _read(answer: str, utils: Any) -> str | None:
     if len(marks) > 1:
         return str(utils.strip_string(answer[marks[0] + 1 : marks[-1]]))
     return answer.strip() if re.fullmatch(r"\s*\d+\s*", answer) else None
+
+
+def source(year: int, field: str, hub: Hub) -> Source:
+    """Where a year's problems come from; ``field`` is what the harness calls a problem."""
+
+    def item(row: Record) -> Record:
+        name = next((str(row[key]) for key in ("ID", "id", "problem_idx") if row.get(key) is not None), None)
+        problem, answer = text(row, "Problem", "problem", "question"), whole(text(row, "Answer", "answer"))
+        return {"id": name, "group": None, field: problem, "answer": answer}
+
+    return Source(
+        item=item,
+        sample={"ID": f"{year}-I-1", "Problem": "What is $1 + 1$?", "Answer": "002"},
+        about=f"the problems of https://huggingface.co/datasets/{hub.id}",
+        licence="problems by the MAA",
+        size=30,
+        hub=hub,
+    )
 
 
 def whole(value: str) -> str:

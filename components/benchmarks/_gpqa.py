@@ -1,7 +1,8 @@
 """GPQA, graduate-level questions that a search doesn't answer (Rein et al. 2023, arXiv:2311.12022), by the harness's own tasks.
 
 Its authors ask not to reveal the questions in plain text or images online, so that they don't get into training data: the items
-are veiled where they are stored, evaluated items name their prompts by hash, and nothing of them is in this repository.
+are veiled where they are stored, with their canary; evaluated items name their prompts by hash; a file that git would commit isn't
+imported; and nothing of them is in this repository.
 """
 
 from __future__ import annotations
@@ -72,6 +73,7 @@ def item(row: Record) -> Record:
         **{f"choice{i}": option for i, option in enumerate(options, 1)},
         "choices": options,
         "answer": _LABELS[options.index(right)],
+        "canary": str(row.get("Canary String") or ""),  # goes where the question goes
     }
 
 

@@ -10,8 +10,7 @@ from typing import Any, Literal
 
 from components.artifacts import Inputs
 from components.benchmarks import _aime
-from components.benchmarks._source import Hub, Source, text
-from components.data.records import Record
+from components.benchmarks._source import Hub
 
 
 class Config(_aime.AimeConfig):
@@ -25,17 +24,4 @@ def task(config: Config, inputs: Inputs, tokenizer: Any) -> dict[str, Any]:
     return _aime.task(config, inputs, "aime/aime24.yaml", "Problem")
 
 
-def _item(row: Record) -> Record:
-    name = next((str(row[key]) for key in ("ID", "id", "problem_idx") if row.get(key) is not None), None)
-    problem, answer = text(row, "Problem", "problem", "question"), _aime.whole(text(row, "Answer", "answer"))
-    return {"id": name, "group": None, "Problem": problem, "answer": answer}
-
-
-SOURCE = Source(
-    item=_item,
-    sample={"ID": "2024-I-1", "Problem": "What is $1 + 1$?", "Answer": "002"},
-    about="the problems of https://huggingface.co/datasets/Maxwell-Jia/AIME_2024",
-    licence="problems by the MAA",
-    size=30,
-    hub=Hub("Maxwell-Jia/AIME_2024", "train"),
-)
+SOURCE = _aime.source(2024, "Problem", Hub("Maxwell-Jia/AIME_2024", "train"))

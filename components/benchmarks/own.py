@@ -32,7 +32,6 @@ from components.benchmarks._math import read, same
 from components.benchmarks._source import Source, choices, letter, text
 from components.benchmarks._task import MAIN, Graded, scores_of, share, stored_task
 from components.data.records import Record
-from components.errors import InputError
 from components.text import holds_word, number
 
 Scorer = Literal["exact", "contains", "numeric", "math_verify", "multiple_choice", "judge"]
@@ -63,6 +62,8 @@ class Config(ChoiceConfig):
     def _judge_is_named(self) -> Config:
         if (self.scorer == "judge") != (self.judge is not None):
             raise ValueError("'judge' names the judging model of scorer: judge, and of no other scorer")
+        if self.judge is not None and self.n > 1:
+            raise ValueError(f"n={self.n}: a judged set has one answer an item")
         if self.rubric not in RUBRICS:
             raise ValueError(f"rubric {self.rubric!r} isn't known; there are {', '.join(RUBRICS)}")
         if self.form == "likelihood" and self.scorer != "multiple_choice":
@@ -179,8 +180,6 @@ def _judged(settings: dict[str, Any], config: Config) -> dict[str, Any]:
         graded = [Graded({MAIN: value or 0.0}, None if value is None else f"{value:.3f}") for value in found[0]]
         return {**scores_of(graded), "parsed": share(graded), "extracted": [g.extracted for g in graded]}
 
-    if config.n > 1:
-        raise InputError("own: a judged set has one answer an item; set n: 1")
     return {**settings, "filter_list": [{"name": "all", "filter": [{"function": "custom", "filter_fn": judge}]}]} | {
         "process_results": results
     }

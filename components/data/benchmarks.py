@@ -19,7 +19,7 @@ from components.artifacts import BenchmarkRef
 from components.benchmarks._source import Hub, Source
 from components.benchmarks._stored import ABOUT, EXAMPLES, ITEMS
 from components.config import MethodConfig
-from components.data import records, tables, veil
+from components.data import git, records, tables, veil
 from components.data.records import Record
 from components.data.tracked import folder_md5
 from components.data.workspace import Workspace, disk_errors
@@ -120,6 +120,12 @@ def import_files(name: str, items: Path, examples: Path | None, split: str | Non
         InputError: naming file, row and field.
     """
     found = source(name)
+    for path in (items, examples):
+        if found.protected and path is not None and path.exists() and git.would_commit(path):
+            raise InputError(
+                f"{path} holds {name} in plain text and lies in a git repository that doesn't ignore it; its authors ask to keep "
+                "it out: move it somewhere else and import it from there"
+            )
     pair = (examples, tables.read(examples)) if examples is not None else None
     return store(name, found, items, tables.read(items, split), pair, settings)
 

@@ -42,6 +42,14 @@ def show(folder: Path, revision: str, name: str) -> bytes | None:
     return _git(folder, "show", f"{revision}:./{name}")
 
 
+def would_commit(path: Path) -> bool:
+    """Whether a file lies in a work tree that doesn't ignore it, so that the next ``git add`` takes it in."""
+    folder = path.absolute().parent
+    if not folder.is_dir() or (_git(folder, "rev-parse", "--is-inside-work-tree") or b"").strip() != b"true":
+        return False
+    return _git(folder, "check-ignore", "-q", str(path.absolute())) is None
+
+
 def _git(folder: Path, *arguments: str) -> bytes | None:
     done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, stdin=subprocess.DEVNULL)
     return done.stdout if done.returncode == 0 else None
