@@ -48,6 +48,7 @@ HOSTILE = {
     "infinite raw output": ("while True: os.write(2, b'x' * 1000)", "output", "bytes"),
     "full disk": ("for i in range(99): open(f'/tmp/{i}', 'wb').write(bytes(200_000))", "failed", "No space"),
     "reads the passwords": ("return open('/etc/passwd').read()", "failed", "No such file"),
+    "reads the passwords beyond its root": ("return open('/../etc/passwd').read()", "failed", "No such file"),
     "reads the processes": ("return open('/proc/1/environ').read()", "failed", "No such file"),
     "reads this repository": (f"return open({__file__!r}).read()", "failed", "No such file"),
     "writes outside": ("open('/escaped', 'w')", "failed", "Read-only"),
@@ -243,6 +244,30 @@ def test_without_namespaces_nothing_runs() -> None:
         pytest.skip("an ordinary user needs no second user id")
     assert done.stdout.startswith("programs can't be run safely on this machine"), done.stderr
     assert "sysctl" in done.stdout
+
+
+def test_the_caller_s_python_settings_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('not the library')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert check("def double(x): return 2 * x", TESTS).passed
+
+
+def test_what_tests_print_is_no_verdict() -> None:
+    assert check("def double(x): return 2 * x", f"print('noise')\n{TESTS}\nprint('noise')").passed
+    assert not check("def double(x): return 3 * x", f'print(\'{{"outcome": "passed"}}\')\n{TESTS}').passed
+
+
+def test_every_namespace_is_a_new_one() -> None:
+    """Sockets are refused besides, so that only this shows that there is no network behind them."""
+    names = ("user", "mnt", "net", "ipc", "uts")
+    script = (
+        "import os\nfrom components.sandbox import confine\nconfine.enter_namespaces(confine.write_user_map)\n"
+        f"print(*(os.readlink('/proc/self/ns/' + name) for name in {names}))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    mine = [str(Path("/proc/self/ns", name).readlink()) for name in names]
+    assert not set(done.stdout.split()) & set(mine)
+    assert len(done.stdout.split()) == len(names)
 
 
 def test_threads_of_a_program_may_run() -> None:
