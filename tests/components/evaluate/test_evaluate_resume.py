@@ -201,6 +201,19 @@ def test_reruns_are_other_draws_of_the_same_evaluation(
     assert (plain.out / "items.jsonl").read_bytes() == (stage.out / "items.jsonl").read_bytes()
 
 
+def test_equal_questions_of_other_chunks_get_other_draws(
+    model: ModelRef, settings: Settings, tmp_path: Path, new_stage: Callable[..., Stage], small_chunks: None
+) -> None:
+    file = tmp_path / "own.jsonl"
+    file.write_text("".join(json.dumps({"id": str(i), "prompt": "Say it", "answer": "1"}) + "\n" for i in range(8)))
+    mine = own.Config(path=str(file), scorer="numeric", max_new_tokens=12, temperature=2.0)
+    stage = new_stage()
+    inputs = Inputs(None, {"model": model}, benchmarks.need([mine], settings))
+    harness.run(harness.Config(benchmarks=[mine]), inputs, stage)
+    answers = [item["response"] for item in read_items(stage.out)]
+    assert all(a != b for a, b in zip(answers[:4], answers[4:], strict=True))
+
+
 def test_more_shots_than_examples(model: ModelRef, stored: dict[str, BenchmarkRef], new_stage: Callable[..., Stage]) -> None:
     with pytest.raises(InputError, match=r"gsm8k: shots=4, but its data has only 3 solved examples"):
         harness.run(config(shots=4, cot=False), Inputs(None, {"model": model}, stored), new_stage())
