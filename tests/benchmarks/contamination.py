@@ -15,6 +15,7 @@ import random
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,7 @@ def watched(command: list[str], home: Path) -> tuple[dict[str, Any], int]:
 
 def rephrased() -> None:
     """Recall on rephrased MMLU and false alarms on GSM8K's test against its training questions, by threshold."""
+    from components.contamination import wording
     from components.contamination.detectors import ngram
     from components.contamination.detectors import rephrased as method
     from components.contamination.items import Block, Item
@@ -125,7 +127,7 @@ def rephrased() -> None:
         items = [Item(name, str(i), r[0], tuple(r[1:5]), r[1 + "ABCD".index(r[5])]) for i, r in enumerate(table)]
         texts = [row["text"] for row in rows(f"llm_decontaminator/{name}_test_rephrase_english_filtered_question.jsonl")]
         sets[name] = (items, [[text] for text in texts], [i for i, text in enumerate(texts) if text.strip()])
-    train = [[row["question"], row["answer"]] for row in rows("gsm8k/train.jsonl")]
+    train = [[row[field]] for row in rows("gsm8k/train.jsonl") for field in ("question", "answer")]
     test = [Item("gsm8k", str(i), row["question"]) for i, row in enumerate(rows("gsm8k/test.jsonl"))]
     sets["gsm8k"] = (test, train, list(range(len(test))))
     best: dict[tuple[str, bool], np.ndarray[Any, Any]] = {}
@@ -133,16 +135,19 @@ def rephrased() -> None:
         if name != "gsm8k":
             hits = list(ngram.detector(ngram.Config(), items)(Block(corpus)))
             print(f"{name}: n-grams find {len({h.item for h in hits})} of {len(sets[name][2])} rephrased items")
+        began = time.perf_counter()
+        detect = method.detector(method.Config(threshold=0.5, numbers=False), items)
+        wanted = [Counter(wording.numbers(item.text)) for item in items]
         for numbers in (True, False):
-            began = time.perf_counter()
-            detect = method.detector(method.Config(threshold=0.5, numbers=numbers), items)
-            found = best[name, numbers] = np.zeros(len(items))
-            for start in range(0, len(corpus), 500):
-                for hit in detect(Block(corpus[start : start + 500])):
-                    if name == "gsm8k" or start + hit.row == hit.item:  # recall counts an item's own twin, not a neighbour
-                        found[hit.item] = max(found[hit.item], hit.similarity)
-            seconds = time.perf_counter() - began
-            print(f"{name}, numbers={numbers}: {seconds:.0f} s for {len(items)} items and {len(corpus)} rows", flush=True)
+            best[name, numbers] = np.zeros(len(items))
+        for start in range(0, len(corpus), 500):
+            for hit in detect(Block(corpus[start : start + 500])):
+                if name != "gsm8k" and start + hit.row != hit.item:
+                    continue  # recall counts an item's own twin, not a neighbour
+                same = wording.has_numbers(corpus[start + hit.row][0], wanted[hit.item])
+                for numbers in (True, False) if same else (False,):
+                    best[name, numbers][hit.item] = max(best[name, numbers][hit.item], hit.similarity)
+        print(f"{name}: {time.perf_counter() - began:.0f} s for {len(items)} items and {len(corpus)} texts", flush=True)
     head = ["threshold", *(f"{name}{'' if numbers else ' (any numbers)'}" for name, numbers in best)]
     print("  ".join(head))
     for threshold in (0.6, 0.65, 0.7, 0.74, 0.75, 0.76, 0.77, 0.78, 0.8, 0.85, 0.9):

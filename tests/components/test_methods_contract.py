@@ -16,7 +16,15 @@ import pytest
 from components import methods
 from components.errors import InputError
 
-CALLABLES = {"data": "build", "adapter": "apply", "reward": "score", "benchmark": "task", "inspect": "view"}
+CALLABLES = {
+    "data": "build",
+    "adapter": "apply",
+    "reward": "score",
+    "benchmark": "task",
+    "contamination": "detector",
+    "membership": "test",
+    "inspect": "view",
+}
 """What a section calls; all other sections' methods are stages and have ``run``."""
 
 REQUIRED = {
