@@ -40,13 +40,13 @@ def after(tiny_llama: Path) -> Memory:
     torch.manual_seed(0)
     trained = memory(ModelRef(tiny_llama, None, ""), "cpu")
     ids = [token for text in SEEN for token in trained.encode(text + "\n\n")]
-    starts = range(0, len(ids) - 200, 100)
+    starts = range(0, len(ids) - 200, 200)
     ordered = torch.tensor([[trained.start, *ids[i : i + 200]] for i in starts])
     alone = [torch.tensor([trained.start, *trained.encode(text)]) for text in SEEN]
     alone = torch.nn.utils.rnn.pad_sequence(alone, batch_first=True, padding_value=-100)
     optimizer = torch.optim.AdamW(trained.model.parameters(), lr=5e-3)
     trained.model.requires_grad_(True)
-    for step in range(160):
+    for step in range(240):
         batch = (ordered, alone)[step % 2]
         loss = trained.model(input_ids=batch.clamp_min(0), labels=batch).loss
         loss.backward()
