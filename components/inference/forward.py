@@ -103,11 +103,15 @@ class Forward:
                 [torch.arange(at, at + len(run)) for at, run in zip(row.reach, row.runs, strict=True)]
             )
         cache = Behind(prefixes, self.layers)
-        keys = torch.cat([cache.positions(prefixes, NOWHERE), positions], 1) if cache.length else positions
         branching = any(len(row.runs) > 1 for row in rows)
         allowed = torch.stack([_branches(row, longest, cache.length) for row in rows]).to(self.device) if branching else None
         queries = positions.masked_fill(positions == NOWHERE, 0).to(self.device)
-        active = Layout(queries, keys.to(self.device), allowed, plain=not branching and not cache.length)
+        if branching or cache.length:
+            keys = torch.cat([cache.positions(prefixes, NOWHERE), positions], 1)
+            active = Layout(queries, keys.to(self.device), allowed)
+        else:
+            columns = torch.arange(longest, device=self.device).unsqueeze(0)
+            active = Layout(columns, columns, plain=self.device != "cpu")
         with layout(active), self._selecting(_flat(wanted, longest)):
             output = self.model(input_ids=ids.to(self.device), position_ids=queries, past_key_values=cache, use_cache=True)
         return self._logits(output.logits), cache
