@@ -11,7 +11,27 @@ import pytest
 from components.inference import encoding
 from components.inference.encoding import PairEncoder
 
-PIECES = ["Tom", " has", " 3", "12", " apples", "\n", "\n\n", "  ", ":", "=", "==", "é", "☃", "Answer:", ".", "aaaa", " A", "'s", "\t"]
+PIECES = [
+    "Tom",
+    " has",
+    " 3",
+    "12",
+    " apples",
+    "\n",
+    "\n\n",
+    "  ",
+    ":",
+    "=",
+    "==",
+    "é",
+    "☃",
+    "Answer:",
+    ".",
+    "aaaa",
+    " A",
+    "'s",
+    "\t",
+]
 
 
 def texts(seed: int, count: int) -> list[str]:

@@ -186,3 +186,22 @@ def test_progress_counts_every_request(tiny: tuple[Any, Any]) -> None:
     assert seen[-1] == (9, 9)
     assert len(seen) > 2
     assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize("form", ["tiny_nf4", "tiny_sft"])
+def test_quantized_and_adapted_models_answer_as_in_transformers(form: str, request: pytest.FixtureRequest) -> None:
+    from components.inference.dequantize import dequantize
+    from components.models.load import load_model
+
+    model, tokenizer = load_model(request.getfixturevalue(form), "cpu")
+    prompts = [
+        tokenizer.encode(f"Question: Tom has {a} apples and buys {b}. How many?\nAnswer:") for a, b in ((1, 2), (7, 5), (3, 9))
+    ]
+    expected = [alone(model, prompt, 16) for prompt in prompts]
+    engine = Engine(model, tokenizer)
+    assert engine.decoder().forward.packs
+    assert [c.ids for c in engine.generate(prompts, Sampling(max_new_tokens=16))] == expected
+    plain = [value for value, _ in engine.loglikelihood([(p, p[3:9]) for p in prompts])]
+    assert dequantize(model) == 14
+    assert [c.ids for c in engine.generate(prompts, Sampling(max_new_tokens=16))] == expected
+    assert [value for value, _ in engine.loglikelihood([(p, p[3:9]) for p in prompts])] == pytest.approx(plain, abs=1e-3)

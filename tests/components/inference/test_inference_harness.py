@@ -119,3 +119,26 @@ def test_settings_that_the_engine_lacks_are_refused(parts: tuple[Any, Any]) -> N
         lm.generate_until([request("generate_until", "Once", {"until": [], "num_beams": 4})])
     with pytest.raises(InputError, match="one template"):
         lm.chat_template("tools")
+
+
+def test_multiple_choice_with_examples_is_the_reference_backends(parts: tuple[Any, Any], reference: Any) -> None:
+    """Headers and stems that are shared, choices of one token and of several, contexts that end in a blank."""
+    header = "Question: What does a dog like?\nA. to run\nB. to sit\nAnswer: A\n\n" * 2
+    stems = [f"{header}Question: {TEXT[: 20 * i]}?\nAnswer:{blank}" for i in (1, 2, 4) for blank in ("", " ")]
+    requests = [request("loglikelihood", stem, choice) for stem in stems for choice in (" A", " B", " a big red ball", "\n\nLily")]
+    reference.add_bos_token = True
+    ours = EngineLM(Engine(*parts), chat=False).loglikelihood(requests)
+    theirs = reference.loglikelihood(requests, disable_tqdm=True)
+    assert [value for value, _ in ours] == pytest.approx([value for value, _ in theirs], abs=1e-3)
+    assert [greedy for _, greedy in ours] == [greedy for _, greedy in theirs]
+
+
+def test_filters_of_a_task_reach_the_engine(parts: tuple[Any, Any]) -> None:
+    def answers(**kwargs: Any) -> list[str]:
+        settings = {"until": [], "max_gen_toks": 24, "temperature": 1.0, **kwargs}
+        return EngineLM(Engine(*parts), seed=3, chat=False).generate_until([request("generate_until", "Once upon", settings)] * 3)
+
+    greedy = answers(temperature=0.0)
+    assert answers(top_k=1) == answers(min_p=1.0) == answers(top_p=1e-9) == greedy
+    assert answers() != greedy
+    assert answers(temperature=0.0, repetition_penalty=5.0) != greedy
