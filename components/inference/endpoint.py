@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from components.errors import InputError, LapidarError
@@ -52,11 +52,34 @@ class Reply:
     completion_tokens: int
 
 
+class Chat(Protocol):
+    """What answers conversations: an ``Endpoint``, or a ``LocalModel`` in its place."""
+
+    @property
+    def name(self) -> str:
+        """Stands for the model in keys and reports."""
+
+    def chat_many(
+        self,
+        conversations: Sequence[Sequence[Message]],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        n: int = 1,
+        seed: int | None = None,
+        stop: Sequence[str] = (),
+        concurrency: int = 8,
+        on_reply: OnReply | None = None,
+    ) -> list[list[Reply]]:
+        """See ``Endpoint.chat_many``."""
+
+
 class EndpointError(LapidarError):
-    """An endpoint that didn't answer as it should.
+    """An endpoint (or a local model in its place) that didn't answer as it should.
 
     Attributes:
-        url: the endpoint.
+        url: the endpoint, or the local model's name.
         hopeless: whether the next request would fail in the same way (the server is down, the token is wrong), as
             opposed to a fault of this one conversation (too long for the model).
         replies: after ``chat_many``, the finished replies by the conversation's position.
@@ -64,7 +87,7 @@ class EndpointError(LapidarError):
     """
 
     def __init__(self, url: str, what: str, remedy: str, hopeless: bool = True) -> None:
-        super().__init__(f"endpoint {url} {what}; {remedy}")
+        super().__init__(f"{'endpoint ' if is_endpoint(url) else ''}{url} {what}; {remedy}")
         self.url, self.hopeless = url, hopeless
         self.replies: dict[int, list[Reply]] = {}
         self.failures: dict[int, str] = {}
@@ -178,7 +201,7 @@ class Endpoint:
                 _cancel(pending)
                 raise
         if errors:
-            raise _summary(self.url, errors, done, len(conversations))
+            raise gathered(self.url, errors, done, len(conversations))
         return [done[i] for i in range(len(conversations))]
 
     def _post(self, request: Mapping[str, Any]) -> Any:
@@ -287,8 +310,8 @@ def _cancel(pending: Mapping[Future[list[Reply]], int]) -> None:
         future.cancel()
 
 
-def _summary(url: str, errors: Mapping[int, EndpointError], done: dict[int, list[Reply]], asked: int) -> EndpointError:
-    """The first fault, with all that came in."""
+def gathered(url: str, errors: Mapping[int, EndpointError], done: dict[int, list[Reply]], asked: int) -> EndpointError:
+    """The first of several faults, with all that came in beside them."""
     first = errors[min(errors)]
     found = EndpointError(url, "", "", any(error.hopeless for error in errors.values()))
     found.args = (f"{first} ({len(done)} of {asked} conversations were answered)",)
