@@ -9,7 +9,7 @@ import errno
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from typer._click.exceptions import ClickException  # typer brings a click of its own and doesn't export its errors
@@ -177,6 +177,65 @@ def contamination(
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
+
+
+@app.command()
+def judge(
+    sides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="A B [C…] PROMPTS", help="Models (models:/…, folder, URL#model) or JSONL of answers; then the prompts."
+        ),
+    ] = None,
+    by: Annotated[
+        str, typer.Option("--judge", help="URL#model, models:/…, a folder (also a reward model), or first|longest|shortest|random.")
+    ] = "",
+    mode: Annotated[
+        Literal["pairwise", "rubric"], typer.Option("--mode", help="Compare two answers, or rate each from 1 to 10.")
+    ] = "pairwise",
+    audit: Annotated[
+        str | None,
+        typer.Option("--audit", help="Hold the judge against people: pandalm, llmbar-natural, llmbar-mt-bench, or a file."),
+    ] = None,
+    record: Annotated[str | None, typer.Option("--record", help="Add the verdict to this version's evidence.")] = None,
+    prompt: Annotated[str | None, typer.Option("--prompt", help="Version of the judge's prompt; default: the newest.")] = None,
+    criteria: Annotated[Path | None, typer.Option("--criteria", help="File that says what a good answer is.")] = None,
+    family: Annotated[str | None, typer.Option("--judge-family", help="Who made the judge, where its name doesn't tell.")] = None,
+    canaries: Annotated[
+        float, typer.Option("--canaries", min=0, max=1, help="Share of items judged again with an injection.")
+    ] = 0.1,
+    max_tokens: Annotated[int, typer.Option("--max-tokens", min=1, help="Limit of the answers.")] = 512,
+    judge_tokens: Annotated[int, typer.Option("--judge-tokens", min=1, help="Limit of the judge's outputs.")] = 1024,
+    temperature: Annotated[float, typer.Option("--temperature", min=0, help="Of the answers; the judge's is 0.")] = 0.0,
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+    timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for an endpoint.")] = 120.0,
+    concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Requests to an endpoint at a time.")] = 8,
+    as_json: Json = False,
+) -> None:
+    """Let a judge compare answers in both orders, and audit the judge. LAPIDAR_ENDPOINT_TOKEN is sent to endpoints."""
+    from flows import cli_judge
+
+    if not by:
+        raise InputError(
+            "name the judge with --judge: URL#model, models:/name/version, a folder, or a built-in rule such as longest"
+        )
+    options = cli_judge.Options(
+        by,
+        mode,
+        prompt,
+        criteria,
+        family,
+        audit,
+        record,
+        canaries,
+        max_tokens,
+        judge_tokens,
+        temperature,
+        seed,
+        timeout,
+        concurrency,
+    )
+    cli_judge.judge(sides or [], options, as_json)
 
 
 @app.command()
