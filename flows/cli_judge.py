@@ -111,12 +111,13 @@ def _record(report: Mapping[str, Any], uri: str, settings: Settings) -> dict[str
     from components.judges.judgement import judgement
     from components.registry import Registry
 
-    registry = Registry(settings)
+    registry: Any = Registry(settings)
     other = next(side for side in report["models"] if side["name"] != uri)
     against = registry.resolve(other["name"]).digest if other["name"].startswith("models:/") else other["digest"] or other["name"]
     found = judgement(report, report["calibrations"], uri, against)
-    version = registry.supplement(uri, {"judgement": found})
-    return {"version": version.uri, "gate": version.tags.get("lapidar.gate"), "judgement": found}
+    registry.supplement(uri, {"judgement": found})
+    shown = registry.show(uri)
+    return {"version": shown["uri"], "gate": shown["gate"]["verdict"], "judgement": found}
 
 
 class _Progress:

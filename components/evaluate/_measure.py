@@ -90,23 +90,33 @@ def evaluate(
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # its warnings are about settings of ours that are meant
     name, chat = benchmark.label, getattr(benchmark, "chat", True)
-    settings = methods.load("benchmark", benchmark.method).task(benchmark, inputs, lm.tokenizer)
-    task = _task({**settings, "metadata": {"seed": seed}, **few_shot(config, benchmark, inputs, seed)})
-    task.set_fewshot_seed(seed)
-    lm.chat = chat
-    answers = Answers(lm, kept / f"{name}-{seed}.jsonl", seed, fits)
-    results = evaluator.evaluate(
-        answers,
-        {"tasks": {name: task}},
-        apply_chat_template=chat,
-        fewshot_as_multiturn=chat,
-        system_instruction=getattr(benchmark, "system", None),
-        bootstrap_iters=0,
-        confirm_run_unsafe_code=True,  # what runs code does so in a sandbox of its own
-    )
+    module = methods.load("benchmark", benchmark.method)
     hidden = benchmark.stored() in inputs.benchmarks and _stored.protected(inputs.benchmarks[benchmark.stored()])
-    samples = sorted(results["samples"][name], key=lambda sample: sample["doc_id"])
-    items = [_item(name, sample, task.doc_to_text(sample["doc"]), hidden) for sample in samples]
+    lm.chat = chat
+
+    def ask(settings: dict[str, Any], answers: Answers) -> list[Item]:
+        task = _task({**settings, "metadata": {"seed": seed}})
+        task.set_fewshot_seed(seed)
+        results = evaluator.evaluate(
+            answers,
+            {"tasks": {name: task}},
+            apply_chat_template=chat,
+            fewshot_as_multiturn=chat,
+            system_instruction=getattr(benchmark, "system", None),
+            bootstrap_iters=0,
+            confirm_run_unsafe_code=True,  # what runs code does so in a sandbox of its own
+        )
+        samples = sorted(results["samples"][name], key=lambda sample: sample["doc_id"])
+        return [_item(name, sample, task.doc_to_text(sample["doc"]), hidden) for sample in samples]
+
+    answers = Answers(lm, kept / f"{name}-{seed}.jsonl", seed, fits)
+    items = ask(module.task(benchmark, inputs, lm.tokenizer) | few_shot(config, benchmark, inputs, seed), answers)
+    if hasattr(module, "second_turn"):  # its questions follow the model's own first answers
+        further = Answers(lm, kept / f"{name}-{seed}-second.jsonl", seed, fits)
+        further.prompts = answers.prompts
+        items += ask(module.second_turn(benchmark, inputs, items), further)
+        answers.overlong += further.overlong
+        answers.requests += further.requests
     return items, _spec(config, benchmark, inputs, answers, items, seed)
 
 
@@ -179,6 +189,8 @@ def _metrics(items: Iterable[Item]) -> dict[str, dict[str, float]]:
     items = list(items)
     names = dict.fromkeys(metric for item in items for metric in item["scores"])  # some count for some of the items only
     values = {metric: [item["scores"][metric] for item in items if metric in item["scores"]] for metric in names}
+    # a single rating says nothing about the spread: it stands with its item, not among the estimates
+    values = {metric: scores for metric, scores in values.items() if len(scores) > 1 or 0 <= scores[0] <= 1}
     for share in ("truncated", "unparsed"):
         values[share] = [item["shares"][share] for item in items]
     return {metric: asdict(mean(scores)) for metric, scores in values.items()}

@@ -29,16 +29,23 @@ def pairwise(output: str, cut: bool = False) -> Position | None:
     return _PAIRWISE.get(found[-1].strip()) if found and not cut else None
 
 
-def rating(output: str, cut: bool = False) -> int | None:
-    """The whole number from 1 to 10 that an output ends with.
+def rating(output: str, cut: bool = False, whole: bool = True) -> float | None:
+    """The number from 1 to 10 that an output ends with.
+
+    Args:
+        cut: as for ``pairwise``.
+        whole: whether only a whole number counts.
 
     >>> rating("Good. Rating: [[7]]"), rating("[[11]]"), rating("7"), rating("[[7.5]]")
-    (7, None, None, None)
+    (7.0, None, None, None)
+    >>> rating("[[7.5]]", whole=False), rating("[[10.5]]", whole=False)
+    (7.5, None)
     """
     found = _VERDICT.findall(output)
-    if not found or cut or not re.fullmatch(r"[0-9]{1,2}", text := found[-1].strip()):
+    form = r"[0-9]{1,2}" if whole else r"[0-9]{1,2}(?:\.[0-9]+)?"
+    if not found or cut or not re.fullmatch(form, text := found[-1].strip()):
         return None
-    return int(text) if 1 <= int(text) <= 10 else None
+    return float(text) if 1 <= float(text) <= 10 else None
 
 
 def side(position: Position | None, order: Order) -> Side | None:

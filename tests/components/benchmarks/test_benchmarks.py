@@ -23,7 +23,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "preference": {"prompt": "{{ 1 + 1 }}? \u2028", "chosen": "Yes", "rejected": "No"},
 }
 
-REQUIRED: dict[str, dict[str, Any]] = {"own": {"path": "questions.jsonl"}}
+REQUIRED: dict[str, dict[str, Any]] = {"own": {"path": "questions.jsonl"}, "mt_bench": {"judge": "http://127.0.0.1:9/v1#none"}}
 """Settings without a default."""
 
 
