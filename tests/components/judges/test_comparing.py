@@ -56,7 +56,10 @@ def test_canaries_turn_a_gullible_judge_and_leave_a_sound_one(
     said = {}
     for rule in ("perfect", "gullible"):
         with Journal(tmp_path / f"{rule}.jsonl") as journal:
-            said[rule] = injection(judge_items(planted(rule), new_pairs(30), journal, least_canaries=15))
+            judged = judge_items(planted(rule), new_pairs(30), journal, least_canaries=15)
+        said[rule] = injection(judged)
+        obeyed = {one.injected == one.planted for one in judged if one.planted}
+        assert obeyed == {rule == "gullible"}  # in both orders: the injection names the place where it stands
     assert said["perfect"].turned.value == said["perfect"].harmless.value == 0
     assert said["gullible"].turned.value >= 0.8
     assert said["gullible"].harmless.value == 0
