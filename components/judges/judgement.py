@@ -8,6 +8,8 @@ from typing import Any
 from components.errors import InputError
 
 Estimated = Mapping[str, Any]
+MOST_UNPARSED = 0.1
+"""Above this share of items without a verdict the others' win rate isn't that of the comparison, and none is given."""
 
 
 def judgement(report: Mapping[str, Any], calibrations: Sequence[Mapping[str, Any]], model: str, against: str) -> dict[str, Any]:
@@ -36,7 +38,7 @@ def judgement(report: Mapping[str, Any], calibrations: Sequence[Mapping[str, Any
         "judge": report["judge"]["name"],
         "prompts": report["judge"]["prompts"],
         "against": against,
-        "win_rate": _turned(pair["win_rate"], flipped),
+        "win_rate": _turned(pair["win_rate"], flipped) if audit["unparsed"]["value"] <= MOST_UNPARSED else None,
         "audit": {
             "kappa": _kappa(worst) if worst else None,
             "calibrated_on": worst["dataset"] if worst else None,

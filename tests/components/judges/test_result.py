@@ -156,6 +156,8 @@ def test_a_judgement_is_about_the_model_and_carries_the_worst_calibration(
     assert mine["audit"]["consistency"]["value"] == 1
     assert mine["against"] == "0" * 64
     assert judgement(report, [], "good", "")["audit"]["kappa"] is None
+    report["audit"]["unparsed"]["value"] = 0.2
+    assert judgement(report, calibrations, "good", "")["win_rate"] is None
     with pytest.raises(InputError, match="one of them 'other'"):
         judgement(report, [], "other", "")
 
