@@ -160,9 +160,13 @@ class ChatServer:
         while not self._server.started:
             time.sleep(0.005)
 
+    def leave(self) -> None:
+        """Begins to stop."""
+        self._server.should_exit = self._server.force_exit = True
+
     def stop(self) -> None:
         """Takes no further connection and drops those there are."""
-        self._server.should_exit = self._server.force_exit = True
+        self.leave()
         self._thread.join(10)
         self._listening.close()
 
@@ -177,5 +181,7 @@ def chat_server() -> Iterator[Callable[..., ChatServer]]:
         return servers[-1]
 
     yield start
+    for server in servers:
+        server.leave()
     for server in servers:
         server.stop()

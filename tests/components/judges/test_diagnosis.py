@@ -22,7 +22,7 @@ from components.judges.journal import Journal
 def found(planted: Callable[..., Any], new_pairs: Callable[..., list[Item]], tmp_path: Path) -> Callable[..., dict[str, str]]:
     """The findings on a planted judge, by name."""
 
-    def diagnosed(rule: str, labelled: bool = True, n: int = 60) -> dict[str, str]:
+    def diagnosed(rule: str, labelled: bool = True, n: int = 40) -> dict[str, str]:
         judge, canaries = planted(rule, concurrency=4), rule in ("perfect", "gullible")
         with Journal(tmp_path / "verdicts.jsonl") as journal:
             judged = judge_items(judge, new_pairs(n, labelled=labelled), journal, canary_share=0.1 if canaries else 0)
@@ -40,7 +40,7 @@ def test_a_judge_that_always_takes_the_first_answer(found: Callable[..., dict[st
     says = found("always_first")
     assert set(says) == {"position", "chance"}
     assert "prefers the answer shown first" in says["position"]
-    assert "in 100% of 60 items, in 60 of 60 towards the first" in says["position"]
+    assert "in 100% of 40 items, in 40 of 40 towards the first" in says["position"]
 
 
 def test_a_judge_that_always_takes_the_longest_answer(found: Callable[..., dict[str, str]]) -> None:
@@ -62,7 +62,7 @@ def test_a_judge_that_throws_dice(found: Callable[..., dict[str, str]]) -> None:
 
 
 def test_a_judge_that_contradicts_itself(found: Callable[..., dict[str, str]]) -> None:
-    says = found("inconsistent", n=120)
+    says = found("inconsistent", n=100)
     assert set(says) == {"inconsistent"}
     assert "without a direction" in says["inconsistent"]
 
@@ -74,7 +74,7 @@ def test_a_judge_that_obeys_what_answers_tell_it(found: Callable[..., dict[str, 
 
 
 def test_a_judge_that_favours_its_own_family(found: Callable[..., dict[str, str]]) -> None:
-    says = found("selfish", n=80)
+    says = found("selfish", n=60)
     assert set(says) <= {"own family", "chance"}
     assert "favours its own family (openai): it wins 100%" in says["own family"]
 
@@ -95,8 +95,8 @@ def _simulated(seed: int, items: list[Item], wrong: float) -> list[Judged]:
 
 @pytest.mark.parametrize("wrong", [0.0, 0.1])
 def test_false_alarms_are_rare(new_pairs: Callable[..., list[Item]], wrong: float) -> None:
-    """People err too (in one verdict of ten), and so may the judge: at most one alarm in fifty sound judges."""
+    """People err too (in one verdict of ten), and so may the judge: at most one alarm in thirty sound judges."""
     alarms: Counter[str] = Counter()
-    for seed in range(50):
+    for seed in range(30):
         alarms.update(f.name for f in diagnose(audit(_simulated(seed, new_pairs(100, seed, errors=0.1), wrong), "openai")))
     assert sum(alarms.values()) <= 1, alarms
