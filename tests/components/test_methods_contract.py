@@ -30,6 +30,7 @@ CALLABLES = {
 REQUIRED = {
     "files": {"files": {"sft": {"path": "rows.jsonl"}}},
     "own": {"path": "questions.jsonl"},
+    "mt_bench": {"judge": "http://127.0.0.1:9/v1#none"},
     "hub": {"id": "org/name", "revision": "0" * 40, "tables": {"sft": {"split": "train"}}},
 }
 """Settings without a default."""
