@@ -50,6 +50,8 @@ class LocalModel:
         Raises:
             EndpointError: if conversations don't fit into the model's context; the others are answered.
         """
+        from components.inference.sampling import Sampling
+
         prompts = [self._tokens(messages) for messages in conversations]
         limit = self._engine.context - 1
         errors = {
@@ -66,9 +68,10 @@ class LocalModel:
         done: dict[int, list[Reply]] = {}
         for start in range(0, len(fitting), CHUNK):
             part = fitting[start : start + CHUNK]
-            asked = [prompts[i] for i in part for _ in range(n)]
-            # the engine's draws depend on the position in the call: each chunk has a seed of its own
-            found = self._generate(asked, max_tokens, temperature, top_p, stop, (seed or 0) + start * n)
+            sampling = Sampling(
+                max_new_tokens=max_tokens, temperature=temperature, top_p=top_p, stop=tuple(stop), seed=seed or 0, n=n
+            )
+            found = self._engine.generate([prompts[i] for i in part], sampling, positions=part)
             for place, i in enumerate(part):
                 done[i] = [_reply(len(prompts[i]), c) for c in found[place * n : (place + 1) * n]]
                 if on_reply is not None:
@@ -76,12 +79,6 @@ class LocalModel:
         if errors:
             raise gathered(self.name, errors, done, len(conversations))
         return [done[i] for i in range(len(conversations))]
-
-    def _generate(
-        self, prompts: list[list[int]], max_tokens: int, temperature: float, top_p: float, stop: Sequence[str], seed: int
-    ) -> list[Completion]:
-        """The one place that knows how the engine is called."""
-        return self._engine.generate(prompts, max_new_tokens=max_tokens, temperature=temperature, top_p=top_p, stop=stop, seed=seed)
 
     def _tokens(self, messages: Sequence[Message]) -> list[int]:
         from components.models.chat import prompt_ids

@@ -30,11 +30,12 @@ def test_the_example_in_the_docstring_holds() -> None:
 
 def test_it_answers_like_the_engine(model: LocalModel, tiny_llama: Path) -> None:
     from components.inference.engine import Engine
+    from components.inference.sampling import Sampling
 
     loaded, tokenizer = load_model(ModelRef(tiny_llama, None, ""))
     asks = [_ask("2 + 3?"), _ask("Tom has 3 apples.")]
     ids = [prompt_ids(tokenizer, messages) for messages in asks]
-    expected = Engine(loaded, tokenizer).generate(ids, max_new_tokens=6)
+    expected = Engine(loaded, tokenizer).generate(ids, Sampling(max_new_tokens=6))
     seen: dict[int, list[Reply]] = {}
     found = model.chat_many(asks, max_tokens=6, on_reply=seen.__setitem__)
     assert [replies[0].text for replies in found] == [completion.text for completion in expected]
