@@ -24,7 +24,7 @@ from components.judges.asking import family
 from components.judges.comparing import Judged
 from components.judges.items import Item
 from components.judges.verdicts import Side
-from components.statistics import holm, mean, paired_difference, wilson
+from components.statistics import bootstrap_mean, holm, mean, wilson
 
 if TYPE_CHECKING:
     from components.judges.logistic import Array
@@ -243,7 +243,7 @@ def _excess(judged: Sequence[Judged], contrast: Array) -> Estimate | None:
             pair = [_WIN[side or "tie"] for side in (one.outcome, one.item.label)]
             mine.append(pair[0] if more > 0 else 1 - pair[0])
             theirs.append(pair[1] if more > 0 else 1 - pair[1])
-    return paired_difference(mine, theirs) if len(mine) >= LEAST else None
+    return _difference(mine, theirs) if len(mine) >= LEAST else None
 
 
 def own_family(judged: Sequence[Judged], judge_family: str) -> OwnFamily | None:
@@ -270,7 +270,7 @@ def own_family(judged: Sequence[Judged], judge_family: str) -> OwnFamily | None:
         judge_family,
         rate=_mean(ours),
         people=_mean([other for _, other in labelled]) if enough else None,
-        excess=paired_difference([mine for mine, _ in labelled], [other for _, other in labelled]) if enough else None,
+        excess=_difference([mine for mine, _ in labelled], [other for _, other in labelled]) if enough else None,
         table={name: estimate for name, values in sorted(wins.items()) if (estimate := _mean(values)) is not None},
     )
 
@@ -312,6 +312,10 @@ def people(judged: Sequence[Judged], seed: int = 0) -> People | None:
 def win_rate(judged: Sequence[Judged]) -> Estimate | None:
     """How often ``a`` wins, ties counting half, over the items with a verdict; None if there are none."""
     return _mean([_WIN[one.outcome] for one in judged if one.outcome is not None])
+
+
+def _difference(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
+    return bootstrap_mean([mine - other for mine, other in zip(ours, theirs, strict=True)])
 
 
 def _mean(values: Sequence[float]) -> Estimate | None:
