@@ -1,58 +1,170 @@
-"""Compares two evaluations on the same items, from the ``items.jsonl`` that each evaluation stage writes."""
+"""Compares two evaluations on the same items, from the ``items.jsonl`` that each evaluation stage writes.
+
+A difference is called *better* or *worse* only where its interval, corrected over everything that is compared at once,
+excludes zero **and** it is larger than the noise floor; everything else is *no difference shown*.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from components import floors as stored_floors
+from components import noise
 from components.artifacts import Estimate
-from components.errors import LapidarError
-from components.statistics import paired_difference
+from components.errors import InputError
+from components.noise import Floor, Floors
+from components.paired import Paired, Pairing, family
+from components.settings import Settings
 
 ITEMS = "items.jsonl"
+Item = Mapping[str, Any]
+Call = Literal["better", "worse", "no difference shown"]
+Scores = dict[tuple[str, str], float]
 
 
-def compare(evaluation_a: Path, evaluation_b: Path, benchmark: str, metric: str) -> Estimate:
-    """Mean difference ``a - b`` of a metric over all items of a benchmark, paired by id.
+@dataclass(frozen=True)
+class Comparison:
+    """One metric of two models on the same items: first minus second.
+
+    Attributes:
+        floor: how far two runs lie apart by chance; None where it was never measured.
+        null: what *better* is tested against: 0, or the margin by which the first must be better.
+    """
+
+    benchmark: str
+    metric: str
+    paired: Paired
+    floor: Floor | None = None
+    null: float = 0.0
+
+    @property
+    def difference(self) -> Estimate:
+        """Mean difference with its interval."""
+        return self.paired.difference
+
+    @property
+    def above_floor(self) -> bool:
+        """Whether the difference is larger than noise alone makes it; a floor that nobody measured hides nothing."""
+        return self.floor is None or abs(self.difference.value) > self.floor.half_width
+
+    @property
+    def call(self) -> Call:
+        """What may be said of the first model."""
+        if self.difference.low > self.null and self.above_floor:
+            return "better"
+        if self.difference.high < 0 and self.above_floor:
+            return "worse"
+        return "no difference shown"
+
+    def text(self) -> str:
+        """Difference, interval and what it may be called, in a line."""
+        found, paired = self.difference, self.paired
+        interval = f"{100 * paired.confidence:.4g} % interval"
+        corrected = f", corrected for {paired.family} comparisons" if paired.family > 1 else ""
+        parts = [f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}] ({interval}{corrected}; n={found.n})"]
+        test = "" if paired.mcnemar is None else f", McNemar p={paired.mcnemar:.2g}"
+        floor = self.floor and f"noise floor ±{self.floor.half_width:.3f} ({self.floor.runs} runs)"
+        parts += [f"{paired.wins} won, {paired.losses} lost{test}", floor or "noise floor not measured"]
+        return f"{self.call}: {'; '.join(parts)}{self._why()}"
+
+    def _why(self) -> str:
+        """Why no difference is shown, where there is one to be seen."""
+        if self.call != "no difference shown":
+            return ""
+        if not self.above_floor and not self.difference.low <= self.null <= self.difference.high:
+            return "; the difference lies inside the noise floor"
+        least = self.paired.detectable
+        return f"; these items show differences of {least:.3f} or more" if least is not None else "; too few items to show any"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-ready values; the interval that decides stands at the top: ``value, low, high, n``."""
+        paired = {name: value for name, value in asdict(self.paired).items() if name != "difference"}
+        floor = asdict(self.floor) if self.floor else None
+        found = {"benchmark": self.benchmark, "metric": self.metric, **asdict(self.difference), **paired}
+        return found | {"floor": floor, "null": self.null, "call": self.call, "text": self.text()}
+
+
+def compare(
+    a: Iterable[Item],
+    b: Iterable[Item],
+    metrics: Collection[str] | None = None,
+    floors: Floors | None = None,
+    margin: float = 0.0,
+) -> list[Comparison]:
+    """Every metric that both have, on every benchmark that both have, with Holm's correction over all of them.
 
     Args:
-        evaluation_a: output folder of an evaluation stage.
-        evaluation_b: the one it is compared with.
-        benchmark: whose items are compared.
-        metric: a key of the items' ``scores``; ``metric@group`` takes that group's items only.
+        a: items of the first model.
+        b: items of the second.
+        metrics: which metrics; ``metric@group`` takes a group's items only. All whole metrics by default.
+        floors: noise floors by benchmark and metric.
+        margin: a difference that must be exceeded, instead of zero.
 
     Raises:
-        LapidarError: if the evaluations don't hold the same items, or none with this metric.
+        InputError: if a benchmark's items aren't the same in both, or they have no metric in common.
     """
-    a, b = (scores(path, benchmark, metric) for path in (evaluation_a, evaluation_b))
-    if a.keys() != b.keys():
-        raise LapidarError(
-            f"{benchmark}: {evaluation_a} and {evaluation_b} hold other items ({len(a.keys() - b.keys())} only in the first, "
-            f"{len(b.keys() - a.keys())} only in the second); evaluate both on the same data version"
-        )
-    return paired_difference([a[key] for key in a], [b[key] for key in a])
+    ours, theirs = by_metric(a, metrics), by_metric(b, metrics)
+    common = [key for key in ours if key in theirs]
+    if not common:
+        asked = f" named {', '.join(metrics)}" if metrics else ""
+        raise InputError(f"the two evaluations have no benchmark with a metric{asked} in common; evaluate both on the same suite")
+    return compare_scores(ours, theirs, common, floors or {}, margin)
 
 
-def scores(evaluation: Path, benchmark: str, metric: str) -> dict[tuple[str, str], float]:
-    """A metric's score by item. An item is its id and its prompt: an id with another prompt is another item.
+def compare_scores(
+    ours: Mapping[tuple[str, str], Scores],
+    theirs: Mapping[tuple[str, str], Scores],
+    keys: Collection[tuple[str, str]],
+    floors: Floors,
+    margin: float = 0.0,
+) -> list[Comparison]:
+    """``compare`` on what ``by_metric`` made: the benchmarks and metrics of ``keys``, corrected over all of them."""
+    pairings = {key: _pairing(key, ours[key], theirs[key]) for key in keys}
+    return [Comparison(*key, paired, floors.get(key), margin) for key, paired in family(pairings, margin).items()]
+
+
+def compare_folders(a: Path, b: Path, settings: Settings, metrics: Collection[str] | None = None) -> list[Comparison]:
+    """Two sealed evaluations, with the noise floors that the database has for them.
 
     Raises:
-        LapidarError: if there is none.
+        InputError: if a folder holds no evaluation, or the two aren't about the same items.
     """
-    metric, _, group = metric.partition("@")
-    found = {
-        (str(item["id"]), item["prompt"]): float(item["scores"][metric])
-        for item in read_items(evaluation)
-        if item["benchmark"] == benchmark and metric in item["scores"] and group in ("", item["group"])
-    }
-    if not found:
-        raise LapidarError(
-            f"{evaluation / ITEMS} has no items of {benchmark!r} with metric {metric!r}" + (f" in {group!r}" if group else "")
-        )
+    floors = noise.merged(stored_floors.known(a, settings), stored_floors.known(b, settings))
+    return compare(read_items(a), read_items(b), metrics, floors)
+
+
+def by_metric(items: Iterable[Item], metrics: Collection[str] | None = None) -> dict[tuple[str, str], Scores]:
+    """``{(benchmark, metric): {(id, prompt): score}}``. An item is its id and its prompt: an id with another prompt is another."""
+    found: dict[tuple[str, str], Scores] = {}
+    for item in items:
+        for metric, score in item["scores"].items():
+            names = [metric] if metrics is None else [name for name in (metric, f"{metric}@{item.get('group')}") if name in metrics]
+            for name in names:
+                key = (str(item["id"]), str(item.get("prompt", "")))
+                found.setdefault((item["benchmark"], name), {})[key] = float(score)
     return found
 
 
 def read_items(evaluation: Path) -> list[dict[str, Any]]:
-    """All items of an evaluation, in the order of the dataset."""
-    return [json.loads(line) for line in (evaluation / ITEMS).read_bytes().split(b"\n") if line]
+    """All items of an evaluation, in the order of the dataset.
+
+    Raises:
+        InputError: if the folder holds none.
+    """
+    file = evaluation / ITEMS
+    if not file.is_file():
+        raise InputError(f"{evaluation} holds no evaluation: it has no {ITEMS}; give the sealed output of an evaluate stage")
+    return [json.loads(line) for line in file.read_bytes().split(b"\n") if line]
+
+
+def _pairing(key: tuple[str, str], ours: Scores, theirs: Scores) -> Pairing:
+    if ours.keys() != theirs.keys():
+        raise InputError(
+            f"{key[0]}: the two evaluations hold other items ({len(ours.keys() - theirs.keys())} only in the first, "
+            f"{len(theirs.keys() - ours.keys())} only in the second); evaluate both on the same data version"
+        )
+    return Pairing([ours[item] for item in ours], [theirs[item] for item in ours])

@@ -56,6 +56,34 @@ class ModelConfig(Config):
         return self
 
 
+class JudgePolicy(Config):
+    """What a judge's verdict must be, and the judge itself, for the gate.
+
+    Attributes:
+        min_kappa: least agreement with people (Cohen's κ); a judge below it may not decide.
+        min_consistency: least share of verdicts that stay when the answers change places; below it the judge may not decide.
+        min_win_rate: least win rate against the champion: its whole interval lies above it.
+    """
+
+    min_kappa: float = Field(0.4, ge=-1, le=1)
+    min_consistency: float = Field(0.7, ge=0, le=1)
+    min_win_rate: float = Field(0.5, ge=0, le=1)
+
+
+class VotesPolicy(Config):
+    """What people's votes must be for the gate.
+
+    Attributes:
+        min_votes: fewer say nothing.
+        min_win_rate: least win rate: its whole interval lies above it.
+        min_reviewers: votes of fewer people say nothing.
+    """
+
+    min_votes: int = Field(30, ge=1)
+    min_win_rate: float = Field(0.5, ge=0, le=1)
+    min_reviewers: int = Field(2, ge=1)
+
+
 class RegisterConfig(Config):
     """Registration and the gate's limits.
 
@@ -69,7 +97,13 @@ class RegisterConfig(Config):
         guards: metrics in which it may not be worse than the champion: no whole interval below zero.
         licences: licences that the base model may have, as its version states them; None asks for none.
         max_mb: largest size of the weights that are served, in MiB.
+        max_latency_ms: longest time to the first token of one chat, in milliseconds, on the machine that verifies.
+        min_tokens_per_second: least speed of one chat there.
         require_clean: whether contamination must have been looked for and not found; *not checked* isn't clean.
+        judge: what a judge must say, and how well it must be calibrated; None asks for no judge.
+        votes: what people's votes must say; None asks for no votes.
+        approvals: how many people must agree before a version becomes champion. 1: whoever promotes it, or the run itself if
+            its gate passes; 2: nobody alone.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -81,7 +115,12 @@ class RegisterConfig(Config):
     guards: tuple[str, ...] = ()
     licences: tuple[str, ...] | None = None
     max_mb: float | None = Field(None, gt=0)
+    max_latency_ms: float | None = Field(None, gt=0)
+    min_tokens_per_second: float | None = Field(None, gt=0)
     require_clean: bool = False
+    judge: JudgePolicy | None = None
+    votes: VotesPolicy | None = None
+    approvals: int = Field(1, ge=1, le=9)
 
 
 class Recipe(Config):

@@ -1,8 +1,9 @@
 """Compares a registered version with a rerun of it: identical, within noise, or drifted and since which stage. Pure.
 
-*identical*: every stage's output has the digest that it had. *within noise*: some haven't, and no metric of the registered
-model has a paired 95 % interval that excludes zero. *drifted*: the rest. Where outputs differ, the first stage whose
-output does is named with everything that was different about it; what nothing explains is nondeterminism.
+*identical*: every stage's output has the digest that it had. *within noise*: some haven't, and every metric of the registered
+model differs by no more than its noise floor; where no floor was measured, its paired interval must leave room for no
+difference, and the metric says that this was all there was to go by. *drifted*: the rest. Where outputs differ, the first stage
+whose output does is named with everything that was different about it; what nothing explains is nondeterminism.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from components.artifacts import Estimate
-from components.statistics import paired_difference
+from components.comparison import Comparison, by_metric, compare_scores
+from components.noise import Floors
 
 Item = Mapping[str, Any]
 What = Literal["data", "seed", "recipe", "code", "lock", "hardware", "nondeterminism", "run"]
@@ -29,16 +30,37 @@ class Cause:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of the registered model: rerun minus original on the same items; no difference where they can't be paired."""
+    """A metric of the registered model: rerun minus original on the same items; no comparison where they can't be paired."""
 
     benchmark: str
     metric: str
-    difference: Estimate | None
+    comparison: Comparison | None
 
     @property
     def within(self) -> bool:
-        """Whether the interval leaves room for no difference."""
-        return self.difference is not None and self.difference.low <= 0 <= self.difference.high
+        """Whether chance alone makes such a difference."""
+        if self.comparison is None:
+            return False
+        if self.comparison.floor is not None:
+            return abs(self.comparison.difference.value) <= self.comparison.floor.half_width
+        return self.comparison.difference.low <= 0 <= self.comparison.difference.high
+
+    @property
+    def text(self) -> str:
+        """The difference, and what it was held against."""
+        if self.comparison is None:
+            return "can't be paired: other items"
+        found, floor = self.comparison.difference, self.comparison.floor
+        said = f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}], n={found.n}"
+        if floor is None:
+            room = "leaves room for no difference" if self.within else "excludes no difference"
+            return f"{said}; no noise floor is known, the paired interval {room}"
+        return f"{said}; {'inside' if self.within else 'outside'} the noise floor of ±{floor.half_width:.3f} ({floor.runs} runs)"
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON-ready values."""
+        found = self.comparison.to_dict() if self.comparison else None
+        return {"benchmark": self.benchmark, "metric": self.metric, "difference": found, "within": self.within, "text": self.text}
 
 
 @dataclass(frozen=True)
@@ -59,13 +81,21 @@ class Reproduction:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready values."""
-        return asdict(self)
+        return asdict(self) | {"metrics": [metric.to_dict() for metric in self.metrics]}
 
 
 def compare(
-    then: Mapping[str, Any], now: Mapping[str, Any], items_then: Sequence[Item] | None, items_now: Sequence[Item] | None
+    then: Mapping[str, Any],
+    now: Mapping[str, Any],
+    items_then: Sequence[Item] | None,
+    items_now: Sequence[Item] | None,
+    floors: Floors | None = None,
 ) -> Reproduction:
-    """The verdict from the evidence (``evidence.json``'s ``evidence``) and the evaluated items of both versions."""
+    """The verdict from the evidence (``evidence.json``'s ``evidence``) and the evaluated items of both versions.
+
+    Args:
+        floors: noise floors of the original by benchmark and metric.
+    """
     before, after = _stages(then), _stages(now)
     names = list(dict.fromkeys([*before, *after]))
     stages = {name: (before.get(name, {}).get("digest"), after.get(name, {}).get("digest")) for name in names}
@@ -73,7 +103,7 @@ def compare(
     if first is None and names:
         return Reproduction("identical", None, [], stages, [])
     causes = list(_causes(str(first), then, now)) if first else [Cause("run", "neither version says which stages it was made of")]
-    metrics = _metrics(items_then or [], items_now or [])
+    metrics = _metrics(items_then or [], items_now or [], floors or {})
     within = bool(metrics) and all(metric.within for metric in metrics)
     return Reproduction("within noise" if within else "drifted", first, causes, stages, metrics)
 
@@ -139,26 +169,12 @@ def _changed(what: What, prefix: str, then: Mapping[str, Any], now: Mapping[str,
             yield Cause(what, f"{f'{prefix} of ' if prefix else ''}{key}: {then.get(key)} then, {now.get(key)} now")
 
 
-def _metrics(then: Sequence[Item], now: Sequence[Item]) -> list[Metric]:
-    """Paired differences of every metric, by benchmark."""
-    a, b = _scores(then), _scores(now)
-    found = []
-    for benchmark, metric in dict.fromkeys([*a, *b]):
-        old, new = a.get((benchmark, metric), {}), b.get((benchmark, metric), {})
-        paired = old.keys() == new.keys()
-        found.append(
-            Metric(benchmark, metric, paired_difference([new[i] for i in old], list(old.values())) if paired and old else None)
-        )
-    return found
-
-
-def _scores(items: Sequence[Item]) -> dict[tuple[str, str], dict[tuple[str, str], float]]:
-    """{(benchmark, metric): {(id, prompt): score}}."""
-    found: dict[tuple[str, str], dict[tuple[str, str], float]] = {}
-    for item in items:
-        for metric, score in item["scores"].items():
-            found.setdefault((item["benchmark"], metric), {})[str(item["id"]), str(item["prompt"])] = float(score)
-    return found
+def _metrics(then: Sequence[Item], now: Sequence[Item], floors: Floors) -> list[Metric]:
+    """Every metric that either has; what can be paired is corrected over all of it."""
+    old, new = by_metric(then), by_metric(now)
+    same = [key for key in old if key in new and old[key].keys() == new[key].keys()]
+    found = {(each.benchmark, each.metric): each for each in compare_scores(new, old, same, floors)}
+    return [Metric(*key, found.get(key)) for key in dict.fromkeys([*old, *new])]
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

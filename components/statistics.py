@@ -1,4 +1,4 @@
-"""Intervals and paired comparisons of scores. All intervals are 95 %; all randomness is seeded."""
+"""Intervals and tests of scores; ``components.paired`` compares two models with them. All randomness is seeded."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def bootstrap_mean(values: Sequence[float], seed: int = 0) -> Estimate:
     import numpy as np
     from scipy.stats import bootstrap
 
-    _check(values)
+    check(values)
     array = np.asarray(values, dtype=float)
     if len(array) == 1:
         if 0 <= array[0] <= 1:
@@ -62,31 +62,8 @@ def mean(values: Sequence[float], seed: int = 0) -> Estimate:
     Raises:
         LapidarError: if there are no values.
     """
-    _check(values)
-    return wilson(sum(values), len(values)) if _binary(values) else bootstrap_mean(values, seed)
-
-
-def paired_difference(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Estimate:
-    """Mean of ``a - b`` over the same items, in the same order: positive where ``a`` is better.
-
-    Scores that are 0 or 1 get the adjusted Wald interval of Bonett and Price (2012): where few items differ, the
-    bootstrap's is too narrow (4 wins and no loss in 600 items would count as better; McNemar's p is 0.125).
-    Other scores get the bootstrap's.
-
-    Raises:
-        LapidarError: if there are no items or the two lists differ in length.
-    """
-    if len(a) != len(b):
-        raise LapidarError(f"{len(a)} scores can't be paired with {len(b)}: evaluate both models on the same items")
-    _check(a)
-    _check(b)
-    if not _binary([*a, *b]):
-        return bootstrap_mean([x - y for x, y in zip(a, b, strict=True)], seed)
-    n, wins, losses = len(a), *_discordant(a, b)
-    p, q = (wins + 1) / (n + 2), (losses + 1) / (n + 2)
-    half = _Z * math.sqrt((p + q - (p - q) ** 2) / (n + 2))
-    value = (wins - losses) / n
-    return Estimate(value, max(-1.0, min(value, p - q - half)), min(1.0, max(value, p - q + half)), n)
+    check(values)
+    return wilson(sum(values), len(values)) if is_binary(values) else bootstrap_mean(values, seed)
 
 
 def mcnemar(a: Sequence[float], b: Sequence[float]) -> float:
@@ -98,11 +75,11 @@ def mcnemar(a: Sequence[float], b: Sequence[float]) -> float:
     Raises:
         LapidarError: if there are no items, the lists differ in length or hold other scores.
     """
-    if len(a) != len(b) or not a or not _binary([*a, *b]):
+    if len(a) != len(b) or not a or not is_binary([*a, *b]):
         raise LapidarError(f"McNemar's test needs 0/1 scores of the same items; it got {len(a)} and {len(b)} scores")
     from scipy.stats import binomtest
 
-    wins, losses = _discordant(a, b)
+    wins, losses = discordant(a, b)
     return float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
 
 
@@ -124,41 +101,50 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def detectable_difference(n: int, disagreement: float = 0.2, power: float = 0.8) -> float:
+def detectable_difference(n: int, disagreement: float = 0.2, power: float = 0.8, confidence: float = 0.95) -> float:
     """Smallest true difference of two models' rates that a paired comparison shows with the given power.
 
     For 0/1 scores of ``n`` items, on a share ``disagreement`` of which only one model is right: the ``d`` that solves
-    ``d = (z₀.₉₇₅ √δ + z_power √(δ - d²)) / √n`` with δ the disagreement (Connor 1987, eq. 2.2); infinity
-    where not even a difference of δ, the largest that there can be, would be shown.
+    ``d = (z √δ + z_power √(δ - d²)) / √n`` with δ the disagreement and z the normal quantile of the interval's
+    level (1.96 for 0.95; more where many comparisons are corrected for) (Connor 1987, eq. 2.2); infinity where not even a
+    difference of δ, the largest that there can be, would be shown.
 
     Raises:
         LapidarError: if there are no items, or a share isn't between 0 and 1.
     """
-    if n < 1 or not 0 < disagreement <= 1 or not 0 < power < 1:
-        raise LapidarError(f"{n} items, disagreement {disagreement}, power {power}: one of them is out of range")
+    if n < 1 or not 0 < disagreement <= 1 or not 0 < power < 1 or not 0 < confidence < 1:
+        raise LapidarError(
+            f"{n} items, disagreement {disagreement}, power {power}, confidence {confidence}: one of them is out of range"
+        )
     from scipy.optimize import brentq
     from scipy.stats import norm
 
-    z = float(norm.ppf(power))
+    z, z_level = float(norm.ppf(power)), float(norm.ppf((1 + confidence) / 2))
 
     def lacking(d: float) -> float:
-        return d * math.sqrt(n) - _Z * math.sqrt(disagreement) - z * math.sqrt(max(0.0, disagreement - d * d))
+        return d * math.sqrt(n) - z_level * math.sqrt(disagreement) - z * math.sqrt(max(0.0, disagreement - d * d))
 
     if lacking(disagreement) <= 0:
         return math.inf
     return float(brentq(lacking, 0.0, disagreement))
 
 
-def _discordant(a: Sequence[float], b: Sequence[float]) -> tuple[int, int]:
+def discordant(a: Sequence[float], b: Sequence[float]) -> tuple[int, int]:
     """(items where only ``a`` is right, items where only ``b`` is)."""
     return sum(x > y for x, y in zip(a, b, strict=True)), sum(x < y for x, y in zip(a, b, strict=True))
 
 
-def _binary(values: Sequence[float]) -> bool:
+def is_binary(values: Sequence[float]) -> bool:
+    """Whether all scores are 0 or 1."""
     return all(value in (0, 1) for value in values)
 
 
-def _check(values: Sequence[float]) -> None:
+def check(values: Sequence[float]) -> None:
+    """Scores that something can be estimated from.
+
+    Raises:
+        LapidarError: if there are none, or one isn't a finite number.
+    """
     if not len(values):
         raise LapidarError("no items to estimate from; the evaluation is empty")
     if bad := next((value for value in values if not math.isfinite(value)), None):

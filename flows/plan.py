@@ -29,6 +29,7 @@ from components.models.resolve import NotFetched, kind, resolve
 from components.preview import Preview, longest_pair, preview, tokenizer
 from components.recipe import Recipe
 from components.settings import Settings, device_class
+from components.paired import ALPHA
 from components.statistics import detectable_difference
 
 _GATED = ("meta-llama/", "google/gemma")
@@ -223,7 +224,8 @@ def _evaluation(plan: Plan) -> dict[str, Any] | None:
     held = plan.data.splits.get("heldout") if plan.data is not None else None
     if plan.recipe.evaluate is None or held is None:
         return None
-    least = detectable_difference(held.rows, _DISAGREEMENT)
+    compared = len(getattr(plan.recipe.evaluate, "benchmarks", ())) or 1
+    least = detectable_difference(held.rows, _DISAGREEMENT, confidence=1 - ALPHA / compared)
     return {"items": held.rows, "disagreement": _DISAGREEMENT, "detectable": least if math.isfinite(least) else None}
 
 

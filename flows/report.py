@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from itertools import combinations
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components import floors, noise
 from components.comparison import compare, read_items
 from components.contamination.scores import read_matches, with_and_without
-from components.errors import LapidarError
+from components.errors import InputError
 
 if TYPE_CHECKING:
     from flows.run import Run
@@ -96,28 +97,21 @@ def marked(metrics: Mapping[str, Any], name: str = "") -> list[str]:
 
 
 def differences(run: Run) -> list[dict[str, Any]]:
-    """From each evaluated stage to every later one: paired difference of every metric, with its 95 % interval."""
-    scores, found = evaluations(run), []
-    for before, after in combinations(scores, 2):
+    """From each evaluated stage to every later one: the paired comparison of every metric, corrected over all of them.
+
+    Stages that were evaluated on other items have no metric in common.
+    """
+    evaluated = {name: run.sealed[f"evaluate.{name}"].path for name in evaluations(run)}
+    items = {name: read_items(path) for name, path in evaluated.items()}
+    known = {name: floors.known(path, run.settings) for name, path in evaluated.items()}
+    found = []
+    for before, after in combinations(evaluated, 2):
         metrics: dict[str, dict[str, Any]] = {}
-        for benchmark, values in scores[after].items():
-            metrics[benchmark] = {}
-            for metric in values:
-                if "@" not in metric and metric not in _SHARES:
-                    estimate = _compare(
-                        run.sealed[f"evaluate.{after}"].path, run.sealed[f"evaluate.{before}"].path, benchmark, metric
-                    )
-                    metrics[benchmark] |= {metric: estimate} if estimate else {}
+        with suppress(InputError):
+            for each in compare(items[after], items[before], floors=noise.merged(known[after], known[before])):
+                metrics.setdefault(each.benchmark, {})[each.metric] = each.to_dict()
         found.append({"from": before, "to": after, "metrics": flat(metrics)})
     return found
-
-
-def _compare(after: Path, before: Path, benchmark: str, metric: str) -> dict[str, Any] | None:
-    """None for a figure that isn't a mean over items, e.g. a pair accuracy's baseline."""
-    try:
-        return asdict(compare(after, before, benchmark, metric))
-    except LapidarError:
-        return None
 
 
 def table(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:

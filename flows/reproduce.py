@@ -97,12 +97,7 @@ def lines(record: Record) -> list[str]:
     if record["first"]:
         found.append(f"first difference: {record['first']}")
     found += [f"  {cause['what']}: {cause['text']}" for cause in record["causes"]]
-    for metric in record["metrics"]:
-        difference = metric["difference"]
-        said = "can't be paired: other items"
-        if difference:
-            said = f"{difference['value']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}], n={difference['n']}"
-        found.append(f"  {metric['benchmark']} {metric['metric']}: {said}")
+    found += [f"  {metric['benchmark']} {metric['metric']}: {metric['text']}" for metric in record["metrics"]]
     found.append(
         f"revision {record['revision'][:12]}, {record['seconds']:.0f} s"
         + (f"; kept in {record['place']}" if record["place"] else "")

@@ -34,7 +34,7 @@ def lines(report: Report, settings: Settings) -> list[str]:
     for step in _shown(report):
         for metric, value in step["metrics"].items():
             if metric in columns(report):
-                found.append(f"{step['from']} → {step['to']}: {metric} {_signed(value)} (paired 95 % interval, n={value['n']})")
+                found.append(f"{step['from']} → {step['to']}: {metric} {value['text']}")
     found += [
         f"{stage}: {row['metric']} {_estimate(row)} (n={row['n']})"
         for stage, figures in report["figures"].items()
@@ -177,7 +177,3 @@ def _score(metrics: Mapping[str, Any], name: str) -> str:
     """A score with its interval, marked where too many answers couldn't be used."""
     mark = f" {MARK}" if name in metrics and marked(metrics, name) else ""
     return _estimate(metrics.get(name)) + mark
-
-
-def _signed(value: Mapping[str, Any]) -> str:
-    return f"{value['value']:+.3f} [{value['low']:+.3f}, {value['high']:+.3f}]"

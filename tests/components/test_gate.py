@@ -53,7 +53,7 @@ def test_all_well_passes_with_a_reason_for_each_check() -> None:
     assert gate.verdict == "pass", gate.reasons
     assert {reason.check for reason in gate.reasons} == {"parity", "usable answers", "champion"}
     assert (gate.digest, gate.champion) == ("new", "old")
-    assert "heldout accuracy against champion (version 3): +0.300 [" in texts(gate, "pass")
+    assert "heldout accuracy against champion (version 3): better: +0.300 [" in texts(gate, "pass")
 
 
 def test_first_version_needs_no_champion() -> None:
@@ -172,7 +172,7 @@ def test_the_whole_interval_lies_above_the_margin(margin: float, verdict: str) -
 def test_a_guarded_metric_may_not_fall(ends: int, verdict: str) -> None:
     gate = policy(evidence(), Champion("3", "old", guarded(60, 150)), guarded(120, ends), guards=("ends",))
     assert gate.verdict == verdict
-    assert ("b ends against champion (version 3): -0.150 [" in texts(gate, "fail")) == (verdict == "fail")
+    assert ("b ends against champion (version 3): worse: -0.150 [" in texts(gate, "fail")) == (verdict == "fail")
 
 
 @pytest.mark.parametrize("theirs", [items(60), guarded(60, 150)[:100]])

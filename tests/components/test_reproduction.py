@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from components.noise import Floor
 from components.reproduction import compare, failed
 
 Evidence = dict[str, Any]
@@ -121,15 +122,27 @@ def test_other_outputs_with_metrics_that_could_be_equal_are_within_noise(record:
     assert compare(record, now, items(one), items(flipped)).verdict == "within noise"
     worse = compare(record, now, items(one), items([0.0] * 300))
     assert worse.verdict == "drifted"
-    assert worse.metrics[0].difference is not None
-    assert worse.metrics[0].difference.value == pytest.approx(-1 / 3)
+    assert worse.metrics[0].comparison is not None
+    assert worse.metrics[0].comparison.difference.value == pytest.approx(-1 / 3)
+    assert "no noise floor is known, the paired interval excludes no difference" in worse.to_dict()["metrics"][0]["text"]
+
+
+@pytest.mark.parametrize(("half_width", "verdict"), [(0.05, "within noise"), (0.01, "drifted"), (0.0, "drifted")])
+def test_a_known_noise_floor_decides_instead_of_the_interval(record: Evidence, half_width: float, verdict: str) -> None:
+    one = [float(i % 3 == 0) for i in range(300)]
+    fewer = [0.0 if i < 30 else score for i, score in enumerate(one)]  # 10 of 300: the interval excludes zero
+    now = changed(record, "sft")
+    assert compare(record, now, items(one), items(fewer)).verdict == "drifted"
+    found = compare(record, now, items(one), items(fewer), {("sums", "accuracy"): Floor(half_width, 4)})
+    assert found.verdict == verdict
+    assert ("inside" if verdict == "within noise" else "outside") in found.metrics[0].text
 
 
 @pytest.mark.parametrize("now", [None, [], items([1.0, 1.0, 1.0])])
 def test_without_the_same_items_nothing_is_within_noise(record: Evidence, now: list[dict[str, Any]] | None) -> None:
     found = compare(record, changed(record, "sft"), items([1.0, 1.0]), now)
     assert found.verdict == "drifted"
-    assert all(metric.difference is None for metric in found.metrics)
+    assert all(metric.comparison is None for metric in found.metrics)
 
 
 def test_a_stage_that_only_one_of_them_has_is_a_difference(record: Evidence) -> None:

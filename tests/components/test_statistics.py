@@ -10,7 +10,8 @@ from scipy.stats import binom, binomtest
 
 from components import statistics
 from components.errors import LapidarError
-from components.statistics import bootstrap_mean, mcnemar, mean, paired_difference, wilson
+from components.paired import Pairing
+from components.statistics import bootstrap_mean, mcnemar, mean, wilson
 
 
 def test_examples_in_docstrings() -> None:
@@ -70,58 +71,6 @@ def test_mean_takes_wilson_for_rates_and_the_bootstrap_for_others() -> None:
     assert mean([1.0, 0.5, 0.0, 1.0]) == bootstrap_mean([1.0, 0.5, 0.0, 1.0])
 
 
-@pytest.mark.parametrize(("p_a", "p_b", "n"), [(0.10, 0.10, 100), (0.05, 0.01, 300), (0.3, 0.1, 50), (0.01, 0.01, 600)])
-def test_paired_difference_covers(p_a: float, p_b: float, n: int) -> None:
-    """``p_a``, ``p_b``: rates at which only the one or only the other model is right."""
-    rng = np.random.default_rng(1)
-    covered = 0
-    for wins, losses, _ in rng.multinomial(n, [p_a, p_b, 1 - p_a - p_b], size=1000):
-        found = paired_difference([1] * wins + [0] * (n - wins), [0] * (n - losses) + [1] * losses)
-        covered += found.low <= p_a - p_b <= found.high
-    assert covered / 1000 > 0.93
-
-
-def test_paired_difference_agrees_with_the_exact_test_where_few_items_differ() -> None:
-    for wins in range(1, 12):
-        a, b = [1] * wins + [0] * (600 - wins), [0] * 600
-        assert (paired_difference(a, b).low > 0) == (mcnemar(a, b) < 0.05), wins
-
-
-def test_paired_difference_is_signed_and_uses_the_pairing() -> None:
-    base = [i % 2 for i in range(100)]
-    better = [1 if i < 20 else value for i, value in enumerate(base)]
-    found = paired_difference(better, base)
-    assert found.value == pytest.approx(0.1)
-    assert found.low > 0
-    reverse = paired_difference(base, better)
-    assert (reverse.value, reverse.low, reverse.high) == pytest.approx((-found.value, -found.high, -found.low))
-    # The same two rates without the pairing are far from different.
-    assert wilson(sum(better), 100).low < wilson(sum(base), 100).high
-
-
-def test_paired_difference_without_certainty() -> None:
-    same = paired_difference([1, 0] * 50, [1, 0] * 50)
-    assert same.value == 0
-    assert same.low < 0 < same.high
-    assert paired_difference([1], [0]).low < 0
-    assert paired_difference([1] * 3, [0] * 3).low < 0 < paired_difference([1] * 6, [0] * 6).low
-
-
-def test_paired_difference_of_scores_that_are_no_rates() -> None:
-    rng = np.random.default_rng(2)
-    a = rng.uniform(size=200)
-    found = paired_difference(a + 0.1 + rng.normal(0, 0.05, 200), a)
-    assert found.low > 0.08
-    assert found.high < 0.12
-
-
-def test_unpaired_scores_are_an_error() -> None:
-    with pytest.raises(LapidarError, match="2 scores can't be paired with 1"):
-        paired_difference([1, 0], [1])
-    with pytest.raises(LapidarError, match="no items"):
-        paired_difference([], [])
-
-
 def test_mcnemar() -> None:
     assert mcnemar([1] * 10 + [0] * 2, [0] * 10 + [1] * 2) == pytest.approx(binomtest(10, 12).pvalue)
     assert mcnemar([1, 0], [1, 0]) == 1.0
@@ -145,7 +94,7 @@ def test_a_detectable_difference_is_shown_in_four_of_five_studies(n: int, disagr
     for wins, losses, _ in rng.multinomial(n, p, size=studies):
         a = [1.0] * wins + [0.0] * (n - wins)
         b = [0.0] * wins + [1.0] * losses + [0.0] * (n - wins - losses)
-        shown += statistics.paired_difference(a, b).low > 0
+        shown += Pairing(a, b).interval().low > 0
     assert shown / studies == pytest.approx(0.8, abs=0.05)
 
 

@@ -1,0 +1,52 @@
+"""The model after each hand-over is the model before it, within the limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from components.gate.verdict import Case, Reason, Verdict, number
+
+if TYPE_CHECKING:
+    from components.recipe import RegisterConfig
+
+LOGIT_TOLERANCE = 1e-4
+_NAME = "parity"
+
+
+def check(case: Case) -> list[Reason]:
+    """A reason for each reload and each hand-over that there must be."""
+    parity, exported = case.evidence.parity, bool(case.evidence.recipe.get("export"))
+    if not parity:
+        return [Reason(_NAME, "unknown", "parity was not computed")]
+    needed = ["reload", "reload_merged", *(["reload_exported"] if exported else [])]
+    reasons = [_reload(name, parity.get(name)) for name in dict.fromkeys([*needed, *parity]) if name.startswith("reload")]
+    for name in ("merged", "exported"):
+        if name in parity:
+            reasons.append(_close(name, parity[name], case.config))
+        elif name == "merged" or exported:
+            reasons.append(Reason(_NAME, "unknown", f"{name}: parity was not computed"))
+    if parity.get("ok") is not True:
+        reasons.append(Reason(_NAME, "fail", "the parity stage found a mismatch"))
+    return reasons
+
+
+def _reload(name: str, found: Mapping[str, Any] | None) -> Reason:
+    if not found:
+        return Reason(_NAME, "unknown", f"{name}: parity was not computed")
+    same, difference = found.get("identical_tokens"), number(found.get("max_logit_difference"))
+    if same is None or difference is None:
+        return Reason(_NAME, "unknown", f"{name}: tokens or logits were not compared")
+    verdict: Verdict = "pass" if same is True and difference <= LOGIT_TOLERANCE else "fail"
+    tokens = "identical tokens" if same is True else "other tokens"
+    figures = {"identical_tokens": same, "max_logit_difference": difference, "limit": LOGIT_TOLERANCE}
+    return Reason(_NAME, verdict, f"{name}: {tokens}, logits differ by at most {difference:.2g}", figures)
+
+
+def _close(name: str, found: Mapping[str, Any], config: RegisterConfig) -> Reason:
+    kl, top1 = number(found.get("kl")), number(found.get("top1"))
+    if kl is None or top1 is None:
+        return Reason(_NAME, "unknown", f"{name}: KL or top-1 agreement was not computed")
+    verdict: Verdict = "pass" if kl <= config.max_kl and top1 >= config.min_top1 else "fail"
+    text = f"{name}: KL {kl:.4g} nats a token, top-1 agreement {top1:.1%} (limits {config.max_kl} and {config.min_top1:.0%})"
+    return Reason(_NAME, verdict, text, {"kl": kl, "max_kl": config.max_kl, "top1": top1, "min_top1": config.min_top1})

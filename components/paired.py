@@ -1,0 +1,217 @@
+"""Paired tests of two models on the same items: bootstrap and McNemar in one record, corrected over all compared at once.
+
+Holm's correction (Holm 1979) is applied to intervals as well: of ``m`` comparisons the k-th surest (k = 0, 1, …) gets the
+interval of level ``1 - 0.05 / (m - k)``; from the first whose interval holds the null value on, all get that one's level. So an
+interval excludes the null value exactly where Holm rejects, and the chance of one false difference among all stays 5 %.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeVar
+
+from components.artifacts import Estimate
+from components.errors import InputError
+from components.statistics import RESAMPLES, check, detectable_difference, discordant, holm, is_binary, mcnemar
+
+ALPHA = 0.05
+_FEW_VALUES = 64
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Paired:
+    """How two models differ on the same items; all differences are first minus second.
+
+    Attributes:
+        difference: mean difference with the interval that decides: the adjusted Wald interval of Bonett and Price (2012) for
+            scores of 0 and 1, the BCa bootstrap's for others; at the level ``confidence``.
+        bootstrap: the BCa bootstrap's interval (Efron 1987) at the same level.
+        wins, losses: items on which the first model scores higher, lower.
+        mcnemar: exact p-value of McNemar's test; None for scores other than 0 and 1.
+        p: two-sided p-value that belongs to ``difference``.
+        adjusted: the same after Holm's correction; below 0.05 exactly where the interval excludes the null value.
+        confidence: level of both intervals, 0.95 or, corrected, more.
+        family: how many comparisons were made at once.
+        detectable: least true difference that these items show with a power of 0.8; None where they can show none.
+    """
+
+    difference: Estimate
+    bootstrap: Estimate
+    wins: int
+    losses: int
+    mcnemar: float | None
+    p: float
+    adjusted: float
+    confidence: float
+    family: int
+    detectable: float | None
+
+
+class Pairing:
+    """Scores of two models on the same items, in the same order.
+
+    Raises:
+        InputError: if the lists differ in length.
+        LapidarError: if there are no items, or a score isn't a finite number.
+    """
+
+    def __init__(self, a: Sequence[float], b: Sequence[float], seed: int = 0) -> None:
+        if len(a) != len(b):
+            raise InputError(f"{len(a)} scores can't be paired with {len(b)}: evaluate both models on the same items")
+        check(a)
+        check(b)
+        self._a, self._b, self._seed = list(a), list(b), seed
+        self._binary = is_binary([*a, *b])
+        self.wins, self.losses = discordant(a, b)
+
+    @cached_property
+    def _bootstrap(self) -> _Bootstrap:
+        return _Bootstrap([x - y for x, y in zip(self._a, self._b, strict=True)], self._seed)
+
+    def bootstrap(self, confidence: float = 1 - ALPHA) -> Estimate:
+        """Mean difference with the BCa bootstrap's interval."""
+        return self._bootstrap.estimate(confidence)
+
+    def interval(self, confidence: float = 1 - ALPHA) -> Estimate:
+        """Mean difference with the interval that decides."""
+        if not self._binary:
+            return self.bootstrap(confidence)
+        from scipy.stats import norm
+
+        n, (centre, error) = len(self._a), self._wald
+        half, value = float(norm.ppf((1 + confidence) / 2)) * error, (self.wins - self.losses) / n
+        return Estimate(value, max(-1.0, min(value, centre - half)), min(1.0, max(value, centre + half)), n)
+
+    def p_value(self, null: float = 0.0) -> float:
+        """Two-sided p-value of a true difference of ``null``: the level at which ``interval`` just excludes it."""
+        if not self._binary:
+            return self._bootstrap.p_value(null)
+        from scipy.stats import norm
+
+        centre, error = self._wald
+        return float(2 * norm.sf(abs(centre - null) / error))
+
+    @property
+    def mcnemar(self) -> float | None:
+        """Exact p-value of McNemar's test; None for scores other than 0 and 1."""
+        return mcnemar(self._a, self._b) if self._binary else None
+
+    def detectable(self, confidence: float = 1 - ALPHA) -> float | None:
+        """Least true difference that these items show with a power of 0.8, by how much the two models disagreed."""
+        if self._binary:
+            least = detectable_difference(len(self._a), max(1, self.wins + self.losses) / len(self._a), confidence=confidence)
+            return least if math.isfinite(least) else None
+        from scipy.stats import norm
+
+        if not self._bootstrap.deviation:
+            return None
+        z = float(norm.ppf((1 + confidence) / 2) + norm.ppf(0.8))
+        return z * self._bootstrap.deviation / math.sqrt(len(self._a))
+
+    @property
+    def _wald(self) -> tuple[float, float]:
+        """Centre and standard error of the adjusted Wald interval (Bonett and Price 2012, eq. 3)."""
+        n = len(self._a)
+        p, q = (self.wins + 1) / (n + 2), (self.losses + 1) / (n + 2)
+        return p - q, math.sqrt((p + q - (p - q) ** 2) / (n + 2))
+
+
+def family(pairings: Mapping[Key, Pairing], null: float = 0.0) -> dict[Key, Paired]:
+    """All comparisons that are made at once, with Holm's correction over them.
+
+    Args:
+        pairings: by any name.
+        null: the true difference that is tested: 0, or the margin by which one must be better.
+    """
+    p_values = {key: pairing.p_value(null) for key, pairing in pairings.items()}
+    adjusted = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    found: dict[Key, Paired] = {}
+    level, holding = ALPHA, True
+    for rank, key in enumerate(sorted(p_values, key=lambda key: p_values[key])):
+        if holding:
+            level = ALPHA / (len(p_values) - rank)
+            holding = p_values[key] < level
+        found[key] = _paired(pairings[key], 1 - level, p_values[key], adjusted[key], len(p_values))
+    return {key: found[key] for key in pairings}
+
+
+def pair(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Paired:
+    """One comparison alone."""
+    return family({0: Pairing(a, b, seed)})[0]
+
+
+def _paired(pairing: Pairing, confidence: float, p: float, adjusted: float, size: int) -> Paired:
+    difference, bootstrap = pairing.interval(confidence), pairing.bootstrap(confidence)
+    least = pairing.detectable(confidence)
+    return Paired(
+        difference, bootstrap, pairing.wins, pairing.losses, pairing.mcnemar, p, adjusted, round(confidence, 6), size, least
+    )
+
+
+class _Bootstrap:
+    """Resampled means of one list of differences, with BCa intervals of any level and the p-values that belong to them.
+
+    Differences that are all equal have no spread to resample; the sign test says then whether they exclude zero.
+    """
+
+    def __init__(self, values: Sequence[float], seed: int) -> None:
+        import numpy as np
+        from scipy.stats import norm
+
+        self._values = np.asarray(values, dtype=float)
+        self._mean, centred = float(self._values.mean()), self._values - self._values.mean()
+        self.deviation = float(self._values.std(ddof=1)) if len(values) > 1 else 0.0
+        self._constant = bool(np.ptp(self._values) == 0)
+        if self._constant:
+            return
+        self._means = np.sort(self._resample(np.random.default_rng(seed)))
+        self._bias = float(norm.ppf(self._below(self._mean)))
+        self._acceleration = float((centred**3).sum() / (6 * (centred**2).sum() ** 1.5))
+
+    def _resample(self, rng: Any) -> Any:
+        """Means of ``RESAMPLES`` resamples: by counts where there are few different values, as of scores of 0 and 1."""
+        import numpy as np
+
+        n = len(self._values)
+        distinct, counts = np.unique(self._values, return_counts=True)
+        if len(distinct) <= _FEW_VALUES:
+            return rng.multinomial(n, counts / n, size=RESAMPLES) @ distinct / n
+        batch = max(1, 4_000_000 // n)
+        sizes = [min(batch, RESAMPLES - start) for start in range(0, RESAMPLES, batch)]
+        return np.concatenate([self._values[rng.integers(0, n, (size, n))].mean(axis=1) for size in sizes])
+
+    def _below(self, value: float) -> float:
+        """Share of resampled means below a value, ties half; never 0 or 1, which no finite number of them can show."""
+        import numpy as np
+
+        least = 0.5 / RESAMPLES
+        low, high = (np.searchsorted(self._means, value, side) for side in ("left", "right"))
+        return float(min(max((low + high) / 2 / RESAMPLES, least), 1 - least))
+
+    def estimate(self, confidence: float) -> Estimate:
+        """Mean with its interval."""
+        import numpy as np
+        from scipy.stats import norm
+
+        n = len(self._values)
+        if self._constant:
+            shown = self.p_value(0.0) < 1 - confidence
+            low, high = (self._mean, self._mean) if shown else (min(0.0, self._mean), max(0.0, self._mean))
+            return Estimate(self._mean, low, high, n)
+        z = self._bias + norm.ppf(np.array([1 - confidence, 1 + confidence]) / 2)
+        low, high = np.quantile(self._means, norm.cdf(self._bias + z / (1 - self._acceleration * z)))
+        return Estimate(self._mean, min(float(low), self._mean), max(float(high), self._mean), n)
+
+    def p_value(self, null: float) -> float:
+        """The level at which an end of the interval meets ``null``: the BCa formula solved for it."""
+        if self._constant:
+            return 1.0 if self._mean == null else min(1.0, 2 * 0.5 ** len(self._values))
+        from scipy.stats import norm
+
+        z = float(norm.ppf(self._below(null))) - self._bias
+        z = z / (1 + self._acceleration * z) - self._bias
+        return float(min(1.0, 2 * norm.sf(abs(z))))

@@ -1,0 +1,165 @@
+"""Paired tests: intervals that cover, p-values that belong to them, and Holm's correction of both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from scipy.stats import bootstrap, norm
+
+from components.artifacts import Estimate
+from components.errors import LapidarError
+from components.paired import Pairing, family, pair
+from components.statistics import mcnemar, wilson
+
+
+def paired_difference(a: Sequence[float], b: Sequence[float]) -> Estimate:
+    return pair(a, b).difference
+
+
+@pytest.mark.parametrize(("p_a", "p_b", "n"), [(0.10, 0.10, 100), (0.05, 0.01, 300), (0.3, 0.1, 50), (0.01, 0.01, 600)])
+def test_paired_difference_covers(p_a: float, p_b: float, n: int) -> None:
+    """``p_a``, ``p_b``: rates at which only the one or only the other model is right."""
+    rng = np.random.default_rng(1)
+    covered = 0
+    for wins, losses, _ in rng.multinomial(n, [p_a, p_b, 1 - p_a - p_b], size=1000):
+        found = paired_difference([1] * wins + [0] * (n - wins), [0] * (n - losses) + [1] * losses)
+        covered += found.low <= p_a - p_b <= found.high
+    assert covered / 1000 > 0.93
+
+
+def test_paired_difference_agrees_with_the_exact_test_where_few_items_differ() -> None:
+    for wins in range(1, 12):
+        a, b = [1] * wins + [0] * (600 - wins), [0] * 600
+        assert (paired_difference(a, b).low > 0) == (mcnemar(a, b) < 0.05), wins
+
+
+def test_paired_difference_is_signed_and_uses_the_pairing() -> None:
+    base = [i % 2 for i in range(100)]
+    better = [1 if i < 20 else value for i, value in enumerate(base)]
+    found = paired_difference(better, base)
+    assert found.value == pytest.approx(0.1)
+    assert found.low > 0
+    reverse = paired_difference(base, better)
+    assert (reverse.value, reverse.low, reverse.high) == pytest.approx((-found.value, -found.high, -found.low))
+    # The same two rates without the pairing are far from different.
+    assert wilson(sum(better), 100).low < wilson(sum(base), 100).high
+
+
+def test_paired_difference_without_certainty() -> None:
+    same = paired_difference([1, 0] * 50, [1, 0] * 50)
+    assert same.value == 0
+    assert same.low < 0 < same.high
+    assert paired_difference([1], [0]).low < 0
+    assert paired_difference([1] * 3, [0] * 3).low < 0 < paired_difference([1] * 6, [0] * 6).low
+
+
+def test_paired_difference_of_scores_that_are_no_rates() -> None:
+    rng = np.random.default_rng(2)
+    a = rng.uniform(size=200)
+    found = paired_difference(a + 0.1 + rng.normal(0, 0.05, 200), a)
+    assert found.low > 0.08
+    assert found.high < 0.12
+
+
+def test_unpaired_scores_are_an_error() -> None:
+    with pytest.raises(LapidarError, match="2 scores can't be paired with 1"):
+        paired_difference([1, 0], [1])
+    with pytest.raises(LapidarError, match="no items"):
+        paired_difference([], [])
+
+
+@pytest.fixture(scope="module")
+def skewed() -> tuple[list[float], list[float]]:
+    rng = np.random.default_rng(4)
+    return list(rng.exponential(size=80)), list(rng.exponential(size=80) * 0.6)
+
+
+@pytest.mark.parametrize("confidence", [0.9, 0.95, 0.995])
+def test_the_bootstrap_is_scipys(skewed: tuple[list[float], list[float]], confidence: float) -> None:
+    a, b = skewed
+    differences = np.array(a) - np.array(b)
+    expected = bootstrap((differences,), np.mean, n_resamples=20_000, method="BCa", confidence_level=confidence, rng=1)
+    found = Pairing(a, b).bootstrap(confidence)
+    assert (found.low, found.high) == pytest.approx(expected.confidence_interval, abs=0.03)
+
+
+def test_resampling_by_counts_is_resampling() -> None:
+    """Scores of 0 and 1 take the short way; jittered by nothing worth mentioning they take the long one."""
+    a, b = [1.0] * 70 + [0.0] * 130, [0.0] * 20 + [1.0] * 50 + [1.0] * 15 + [0.0] * 115
+    short = Pairing(a, b).bootstrap()
+    long = Pairing(list(np.array(a) + np.arange(200) * 1e-12), b).bootstrap()
+    assert (short.low, short.high) == pytest.approx((long.low, long.high), abs=0.006)
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
+def test_a_p_value_is_the_level_at_which_the_interval_meets_the_null_value(
+    skewed: tuple[list[float], list[float]], confidence: float
+) -> None:
+    rates = ([1.0] * 60 + [0.0] * 340, [0.0] * 30 + [1.0] * 45 + [0.0] * 325)
+    for pairing in (Pairing(*skewed), Pairing(*rates)):
+        found = pairing.interval(confidence)
+        for end in (found.low, found.high):
+            assert pairing.p_value(end) == pytest.approx(1 - confidence, abs=3e-3)
+
+
+def test_everything_about_one_comparison_stands_in_one_record() -> None:
+    a, b = [1.0] * 30 + [0.0] * 70, [0.0] * 20 + [1.0] * 10 + [1.0] * 5 + [0.0] * 65
+    found = pair(a, b)
+    assert (found.wins, found.losses, found.difference.n, found.bootstrap.n) == (20, 5, 100, 100)
+    assert found.mcnemar == mcnemar(a, b)
+    assert found.difference.value == found.bootstrap.value == pytest.approx(0.15)
+    assert (found.bootstrap.low, found.bootstrap.high) == pytest.approx((found.difference.low, found.difference.high), abs=0.02)
+    assert (found.confidence, found.family, found.adjusted) == (0.95, 1, found.p)
+    assert found.detectable == pytest.approx(0.14, abs=0.02)
+    assert pair([0.5, 0.7, 0.1], [0.4, 0.2, 0.3]).mcnemar is None
+
+
+def test_equal_differences_are_shown_by_their_number_only() -> None:
+    few, many = pair([0.5] * 4, [0.25] * 4), pair([0.5] * 9, [0.25] * 9)
+    assert few.difference.low == 0.0
+    assert few.p == pytest.approx(0.125)
+    assert many.difference.low == many.difference.high == 0.25
+    assert pair([0.5] * 9, [0.5] * 9).difference.high == 0.0
+
+
+def planted(n: int, wins: int, losses: int) -> Pairing:
+    return Pairing([1.0] * wins + [0.0] * (n - wins), [0.0] * wins + [1.0] * losses + [0.0] * (n - wins - losses))
+
+
+def test_holm_corrects_intervals_and_p_values_alike() -> None:
+    pairings = {"sure": planted(400, 60, 10), "weak": planted(400, 30, 15), "none": planted(400, 20, 20)}
+    alone = {name: family({name: each})[name] for name, each in pairings.items()}
+    assert alone["weak"].difference.low > 0
+    found = family(pairings)
+    assert {name: each.confidence for name, each in found.items()} == {
+        "sure": pytest.approx(1 - 0.05 / 3),
+        "weak": pytest.approx(0.975),
+        "none": pytest.approx(0.975),
+    }
+    assert list(found) == list(pairings)
+    assert found["sure"].difference.low > 0
+    assert found["weak"].difference.low < 0, "it was one of three"
+    assert found["weak"].adjusted == pytest.approx(2 * alone["weak"].p)
+    for each in found.values():
+        assert (each.adjusted < 0.05) == (not each.difference.low <= 0 <= each.difference.high)
+        assert each.family == 3
+
+
+def test_among_many_benchmarks_without_a_difference_one_is_seldom_called_different() -> None:
+    rng, families, false = np.random.default_rng(6), 120, {"corrected": 0, "each alone": 0}
+    for _ in range(families):
+        pairings = {i: planted(300, w, l) for i, (w, l, _) in enumerate(rng.multinomial(300, [0.1, 0.1, 0.8], size=10))}
+        found = family(pairings).values()
+        false["each alone"] += min(each.p for each in found) < 0.05
+        false["corrected"] += any(not each.difference.low <= 0 <= each.difference.high for each in found)
+    assert false["each alone"] / families > 0.3
+    assert false["corrected"] / families < 0.08
+
+
+def test_a_margin_is_tested_instead_of_zero() -> None:
+    pairing = planted(400, 60, 10)
+    assert family({0: pairing}, null=0.05)[0].adjusted < 0.05
+    assert family({0: pairing}, null=0.1)[0].adjusted > 0.05
+    assert pairing.p_value(0.125) == pytest.approx(2 * norm.sf(0), abs=0.05)
