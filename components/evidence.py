@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +21,13 @@ from components.store import file_sha256
 ITEMS = "items.jsonl"
 _LONGEST_TAG = 50_000
 _DIFFERS_BETWEEN_EQUAL_RUNS = ("status", "seconds")
-_ABOUT_THE_RUN = ("runs", "machine")
+_ABOUT_THE_RUN = ("runs", "machine", "speed")
 
 
 def content(evidence: Evidence, gate: Gate, files: Mapping[str, Path]) -> dict[str, Any]:
     """``evidence.json``: id, evidence, gate, sha256 of the files beside it."""
     hashes = {name: file_sha256(path) for name, path in sorted(files.items())}
-    found: dict[str, Any] = {"evidence": asdict(evidence), "gate": gate.to_dict(), "files": hashes}
+    found: dict[str, Any] = {"evidence": evidence.to_dict(), "gate": gate.to_dict(), "files": hashes}
     found = json.loads(json.dumps(found, default=str))
     return {"id": _identity(found), **found}
 

@@ -19,9 +19,7 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,33 +28,25 @@ from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from components import audit, mlflow_client, model_files, noise, promotion, supplements, versions
 from components import evidence as evidence_files
-from components import mlflow_client, model_files, versions
+from components.aliases import CANDIDATE, CHAMPION, Ledger
 from components.database.engine import Database, open_database
-from components.database.models import PromotionOverride, Registration, now
+from components.database.models import Registration, now
 from components.errors import InputError, LapidarError, ParityError
-from components.gate import Champion, Evidence, Gate
+from components.floors import NoiseFloors, Subject
+from components.gate import Champion, Evidence, Gate, Item
 from components.mlflow_client import Connection, patiently
 from components.model_files import LoggedModelHandle
+from components.noise import Floor
+from components.promotion import ApprovalNeeded, Decision, GateError, Override
 from components.settings import Settings
 from components.versions import Version
 
-__all__ = ["GateError", "LoggedModelHandle", "Override", "Registry", "Version", "fetch"]
+__all__ = ["ApprovalNeeded", "GateError", "LoggedModelHandle", "Override", "Registry", "Version", "fetch"]
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 _URI = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[A-Za-z][\w-]*))")
-
-
-class GateError(LapidarError):
-    """A version that isn't allowed to become champion."""
-
-
-@dataclass(frozen=True)
-class Override:
-    """A person's decision to promote past a gate that didn't pass; logged for good."""
-
-    who: str
-    reason: str
 
 
 class Registry:
@@ -137,30 +127,78 @@ class Registry:
             )
         return self._ask(lambda c: self._register(c, handle, evidence, gate, files or {}))
 
-    def promote(self, name: str, version: str, gate: Gate, override: Override | None = None) -> Version:
+    def promote(self, name: str, version: str, gate: Gate, override: Override | None = None, who: str = "") -> Version:
         """Gives a version the alias ``champion`` if its gate passes, or by a named override that is logged for good.
+
+        Args:
+            who: the person who promotes; needed where the version's policy asks for several.
 
         Raises:
             GateError: if the gate doesn't pass, is about other weights, or compared with a champion since replaced.
-            InputError: if there is no such version, or the override lacks a name or a reason.
-
+            ApprovalNeeded: if more people must agree; this one's agreement is kept.
+            InputError: if there is no such version, the override lacks a name or a reason, or one person agrees twice.
         """
         found = self.resolve(f"models:/{name}/{version}")
-        champion = self._ask(lambda c: versions.aliased(c, name, "champion"))
-        tags: dict[str, str] = {"lapidar.gate": gate.verdict}
-        if (refusal := _refusal(found, gate, champion)) is not None:
-            if override is None:
-                raise GateError(refusal)
-            tags |= self._log_override(found, gate, override)
-        self._ask(lambda c: versions.mark(c, found, tags, "champion"))
+        policy = self._ask(lambda c: supplements.policy(self._evidence(c, found)["evidence"], name))
+        decision = Decision(found, gate, override, who, policy.approvals)
+        self._ask(lambda c: promotion.promote(c, self._ledger, decision))
         return self.resolve(found.uri)
+
+    def rollback(self, name: str, who: str, reason: str) -> Version:
+        """Makes the champion before the present one champion again; returns it.
+
+        Raises:
+            InputError: if there was none, or it can't be champion any more.
+        """
+        back = self._ask(lambda c: promotion.rollback(c, self._ledger, name, who, reason))
+        return self.resolve(back.uri)
+
+    def supplement(self, uri: str, fields: Mapping[str, Any], items: Sequence[Item] = (), who: str = "lapidar") -> dict[str, Any]:
+        """Adds evidence to a version (a judge's verdict, votes, contamination, further evaluations) and decides its gate again.
+
+        What the version carried before stays beside it. No alias moves.
+
+        Args:
+            fields: by the name of the evidence's field; those of ``evaluation`` are added to the benchmarks that there are.
+            items: evaluated items of further benchmarks.
+            who: who adds it, for the audit log.
+
+        Returns:
+            The version as ``show`` has it.
+
+        Raises:
+            InputError: if there is no such version, or a field can't be added.
+        """
+        version = self.resolve(uri)
+        champion = self.champion(version.name)
+        self._ask(lambda c: supplements.supplement(c, self._ledger, version, champion, fields, items, who))
+        return self.show(version.uri)
+
+    def audit(self, name: str | None = None) -> list[dict[str, Any]]:
+        """Lines of the audit log, oldest first."""
+        self._ask(self._ledger.settle)
+        with self._database.read() as session:
+            return [audit.to_dict(entry) for entry in audit.entries(session, self._backend, name)]
+
+    def audit_faults(self) -> list[str]:
+        """Where the audit log was changed, and aliases that it doesn't justify; empty if all is well."""
+        self._ask(self._ledger.settle)
+        return self._ask(lambda c: list(self._ledger.faults(c)))
 
     def champion(self, name: str) -> Champion | None:
         """The current champion with its evaluation items, as the gate wants it; None if there is none."""
-        version = self._ask(lambda c: versions.aliased(c, name, "champion"))
+        self._ask(self._ledger.settle)
+        version = self._ask(lambda c: versions.aliased(c, name, CHAMPION))
         if version is None:
             return None
-        return Champion(version.version, version.digest, self._items(version))
+        return Champion(version.version, version.digest, self._items(version), self.floors(version.uri))
+
+    def floors(self, uri: str) -> dict[tuple[str, str], Floor]:
+        """Noise floors of a version's evaluation: those in the database, else those that it was registered with."""
+        version = self.resolve(uri)
+        found = self._ask(lambda c: self._evidence(c, version))["evidence"].get("noise", {})
+        known = noise.from_json(found.get("floors", {}))
+        return known | NoiseFloors(self._database).find(Subject(found["model"], found["settings"])) if "model" in found else known
 
     def resolve(self, uri: str) -> Version:
         """The version behind ``models:/name/version`` or ``models:/name@alias``.
@@ -197,12 +235,27 @@ class Registry:
         return self._ask(lambda c: versions.search(c, f"name = '{name}'" if name else ""))
 
     def show(self, uri: str) -> dict[str, Any]:
-        """All that a version carries: ``name, version, uri, digest, aliases, created, evidence, gate, overrides``."""
+        """All that a version carries: ``name, version, uri, digest, aliases, created, evidence, gate, overrides, pending``."""
+        self._ask(self._ledger.settle)
         version = self.resolve(uri)
-        with tempfile.TemporaryDirectory() as scratch:
-            found = self._ask(lambda c: evidence_files.read(c, version.location, version.evidence, Path(scratch)))
+        found = self._ask(lambda c: self._evidence(c, version))
+        champion = self._ask(lambda c: versions.aliased(c, version.name, CHAMPION))
+        with self._database.read() as session:
+            people = {
+                "overrides": promotion.overrides(session, self._ledger, version),
+                "pending": promotion.pending(session, self._ledger, version, champion.version if champion else None),
+            }
         names = ("name", "version", "uri", "digest", "aliases", "created")
-        return {n: getattr(version, n) for n in names} | found | {"overrides": self._overrides(version)}
+        return {n: getattr(version, n) for n in names} | found | people
+
+    @staticmethod
+    def _evidence(connection: Connection, version: Version) -> dict[str, Any]:
+        with tempfile.TemporaryDirectory() as scratch:
+            return evidence_files.read(connection, version.location, version.evidence, Path(scratch))
+
+    @cached_property
+    def _ledger(self) -> Ledger:
+        return Ledger(self._database, self._backend)
 
     @cached_property
     def _database(self) -> Database:
@@ -228,10 +281,11 @@ class Registry:
 
         A process killed between MLflow's commit and ours leaves a version that the next attempt finds by its tag.
         """
-        name, digest = handle.name, handle.digest
+        name, digest, ledger = handle.name, handle.digest, self._ledger
+        ledger.settle(connection)
         before = versions.tagged(connection, name, digest)
-        if before is not None and gate.champion == digest:
-            gate = self._gate(connection, before)  # a champion compared with itself: the first verdict says more
+        if before is not None and gate.champion == digest:  # a champion compared with itself: the first verdict says more
+            gate = Gate.from_dict(self._evidence(connection, before)["gate"])
         found = evidence_files.content(evidence, gate, files)
         if before is None or before.evidence != found["id"]:
             evidence_files.write(connection, handle.model_id, name, evidence, gate, files)
@@ -241,8 +295,15 @@ class Registry:
             version = versions.numbered(connection, name, row.version) if row.version else None
             version = version or versions.tagged(connection, name, digest) or versions.create(connection, handle, tags)
             row.version = version.version
-        changed = tags if version.evidence != found["id"] else {}
-        return versions.mark(connection, version, changed, "candidate")
+            audit.lock(session)
+            candidate = ledger.current(session, connection, name, CANDIDATE)
+            if candidate != version.version:
+                who = evidence.runs.get("lapidar") or "lapidar"
+                ledger.begin(session, version, CANDIDATE, "register", candidate, who=who, reason="registered", verdict=gate.verdict)
+        if version.evidence != found["id"]:
+            versions.note(connection, version, tags)
+        ledger.settle(connection)
+        return versions.numbered(connection, name, version.version) or version
 
     def _claim(self, session: Session, name: str, digest: str, run: str | None) -> Registration:
         """The locked row of a digest: another process that registers it waits here until this one has committed."""
@@ -251,37 +312,6 @@ class Registry:
         insert: Any = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
         session.execute(insert(Registration).values(**key, run_id=run, created_at=now()).on_conflict_do_nothing())
         return session.scalars(select(Registration).filter_by(**key).with_for_update()).one()
-
-    def _gate(self, connection: Connection, version: Version) -> Gate:
-        with tempfile.TemporaryDirectory() as scratch:
-            found = evidence_files.read(connection, version.location, version.evidence, Path(scratch))
-        return Gate.from_dict(found["gate"])
-
-    def _log_override(self, version: Version, gate: Gate, override: Override) -> dict[str, str]:
-        """Writes the decision down before it takes effect; returns it as tags."""
-        if not override.who.strip() or not override.reason.strip():
-            raise InputError("an override needs the name of the person who decides and the reason; give both")
-        with self._database.write() as session:
-            session.add(
-                PromotionOverride(
-                    tracker=self._backend,
-                    name=version.name,
-                    version=version.version,
-                    digest=version.digest,
-                    who=override.who,
-                    reason=override.reason,
-                    gate=json.dumps(gate.to_dict()),
-                )
-            )
-        at = datetime.now(UTC).isoformat(timespec="seconds")
-        tags = {"who": override.who, "reason": override.reason, "at": at}
-        return {f"lapidar.override.{name}": value for name, value in tags.items()}
-
-    def _overrides(self, version: Version) -> list[dict[str, Any]]:
-        query = select(PromotionOverride).filter_by(tracker=self._backend, name=version.name, version=version.version)
-        with self._database.read() as session:
-            rows = session.scalars(query.order_by(PromotionOverride.id)).all()
-            return [{"who": r.who, "reason": r.reason, "at": r.created_at.isoformat(), "gate": json.loads(r.gate)} for r in rows]
 
 
 def fetch(uri: str, settings: Settings, download: bool = True) -> Path | None:
@@ -303,17 +333,3 @@ def fetch(uri: str, settings: Settings, download: bool = True) -> Path | None:
             return None
         registry.download(version.uri, target, ("merged",))
     return target / "merged"
-
-
-def _refusal(version: Version, gate: Gate, champion: Version | None) -> str | None:
-    """Why a version may not become champion; None if it may."""
-    what = f"{version.uri} isn't promoted"
-    if gate.digest != version.digest:
-        return f"{what}: the gate is about other weights ({gate.digest}, the version has {version.digest})"
-    if gate.verdict != "pass":
-        reasons = "; ".join(f"{r.check} {r.verdict}: {r.text}" for r in gate.reasons if r.verdict != "pass")
-        return f"{what}: its gate is {gate.verdict} ({reasons}); an override needs --override with a name and a reason"
-    now_champion = champion.digest if champion else None
-    if now_champion not in (gate.champion, version.digest):
-        return f"{what}: the champion has changed since its gate was decided; evaluate and decide again"
-    return None

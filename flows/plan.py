@@ -26,10 +26,10 @@ from components.data.checks import DATA
 from components.data.workspace import Workspace
 from components.graph import Node
 from components.models.resolve import NotFetched, kind, resolve
+from components.paired import ALPHA
 from components.preview import Preview, longest_pair, preview, tokenizer
 from components.recipe import Recipe
 from components.settings import Settings, device_class
-from components.paired import ALPHA
 from components.statistics import detectable_difference
 
 _GATED = ("meta-llama/", "google/gemma")

@@ -86,7 +86,7 @@ def judge(where: Place, again: str, registry: Registry, shown: Record) -> Reprod
     """Compares both versions."""
     there = Registry(Settings(home=where.home, tracking_uri=None, database_url=None))
     items = [found.items(uri) for found, uri in ((registry, shown["uri"]), (there, again))]
-    return reproduction.compare(shown["evidence"], there.show(again)["evidence"], *items)
+    return reproduction.compare(shown["evidence"], there.show(again)["evidence"], items[0], items[1], registry.floors(shown["uri"]))
 
 
 def lines(record: Record) -> list[str]:

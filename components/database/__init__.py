@@ -1,1 +1,1 @@
-"""State that outlives runs: registration keys, audit log, approvals, noise floors; in SQLite in the home or in PostgreSQL by URL."""
+"""State that outlives runs: registration keys, audit log, approvals, noise floors. SQLite in the home, or PostgreSQL by URL."""

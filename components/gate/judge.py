@@ -29,7 +29,9 @@ def check(case: Case) -> list[Reason]:
     ]
     if all(reason.verdict == "pass" for reason in reasons):
         diagnosis = {"diagnosis": found.get("diagnosis", [])}
-        reasons.append(wins(_NAME, f"{found.get('judge')} against the champion", found.get("win_rate"), policy.min_win_rate, diagnosis))
+        reasons.append(
+            wins(_NAME, f"{found.get('judge')} against the champion", found.get("win_rate"), policy.min_win_rate, diagnosis)
+        )
     return reasons
 
 
@@ -56,4 +58,6 @@ def _calibrated(what: str, found: Mapping[str, Any] | None, least: float) -> Rea
         return Reason(_NAME, "unknown", f"{what} was not measured; this judge may not decide")
     figures = {"value": dict(found), "least": least}
     text = f"{what}: {interval(found)}, at least {least:g} asked"
-    return Reason(_NAME, "pass", text, figures) if value >= least else Reason(_NAME, "unknown", f"{text}; it may not decide", figures)
+    return (
+        Reason(_NAME, "pass", text, figures) if value >= least else Reason(_NAME, "unknown", f"{text}; it may not decide", figures)
+    )
