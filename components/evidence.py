@@ -1,7 +1,7 @@
-"""Evidence of a registered version as files: ``evidence/<id>/`` with ``evidence.json``, ``README.md`` and the items.
+"""Evidence of a registered version as files: ``evidence/<id>/`` with ``evidence.json``, ``README.md``, gate and items.
 
 The id is a sha256 over what the evidence says, and a tag of the version names the one that counts: a kill in between
-leaves the old one in place. Copies of the two files stand at the root for whoever looks at them in MLflow.
+leaves the old one in place. Copies of card, evidence and gate stand at the root for whoever looks at them in MLflow.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from components.card import render
 from components.errors import ParityError
-from components.gate import Evidence, Gate
+from components.gate import Evidence, Gate, page
 from components.mlflow_client import Connection
 from components.store import file_sha256
 
@@ -44,6 +44,8 @@ def write(
     for place in (f"{folder}/", ""):
         connection.upload_text(model_id, f"{place}README.md", card)
         connection.upload_text(model_id, f"{place}evidence.json", text)
+        connection.upload_text(model_id, f"{place}gate.json", json.dumps(found["gate"], indent=1) + "\n")
+        connection.upload_text(model_id, f"{place}gate.html", page.render(name, gate))
     return found
 
 

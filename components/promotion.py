@@ -94,7 +94,7 @@ def _decide(session: Session, connection: Connection, ledger: Ledger, decision: 
     who = ", ".join(each.who for each in asked) or decision.person or GATE
     own = decision.override.reason if decision.override else ""
     reason = "; ".join(f"{each.who}: {each.reason}" for each in asked if each.reason) or own
-    tags = {"lapidar.gate": decision.gate.verdict}
+    tags: dict[str, str] = {"lapidar.gate": decision.gate.verdict}
     if kind == "override":
         _log_override(session, ledger, decision, who, reason)
         at = now().isoformat(timespec="seconds")
@@ -146,8 +146,8 @@ def _agree(
         return None
     flag = " --override --reason TEXT" if kind == "override" else ""
     return (
-        f"{version.uri} waits: {len(names)} of {decision.approvals} people agreed ({', '.join(names)}); somebody else confirms with "
-        f"`lapidar promote {version.uri} --who NAME{flag}`"
+        f"{version.uri} waits: {len(names)} of {decision.approvals} people agreed ({', '.join(names)}); somebody else "
+        f"confirms with `lapidar promote {version.uri} --who NAME{flag}`"
     )
 
 

@@ -1,4 +1,4 @@
-"""Evidence that comes after registration: a judge's verdict, votes, contamination, further evaluations. The gate is decided again."""
+"""Evidence that comes after registration: a judge's verdict, votes, contamination, more evaluations; the gate is decided again."""
 
 from __future__ import annotations
 

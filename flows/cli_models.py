@@ -1,4 +1,4 @@
-"""``lapidar models``: registered versions, what they carry, and who becomes champion."""
+"""``lapidar models list|show``: registered versions and what they carry."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from flows.summary import contamination
 if TYPE_CHECKING:
     from components.registry import Registry, Version
 
-DONE, GATE_NOT_PASSED = 0, 3
 _METRIC = "accuracy"
 
 
@@ -53,35 +52,6 @@ def show(uri: str, as_json: bool) -> None:
         typer.echo(line)
 
 
-def promote(uri: str, override: bool, who: str, reason: str, as_json: bool) -> int:
-    """Makes a version the champion if its gate passed, or by a named override; returns the exit code."""
-    from components.gate import Gate
-    from components.registry import GateError, Override
-
-    if (who or reason) and not override:
-        raise InputError("--who and --reason belong to an override; add --override, or leave them out to obey the gate")
-    if override and not (who.strip() and reason.strip()):
-        raise InputError("an override is logged for good with a name and a reason; add --who NAME and --reason TEXT")
-    registry = registry_for(uri)
-    shown = registry.show(uri)
-    gate = Gate.from_dict(shown["gate"])
-    try:
-        version = registry.promote(shown["name"], shown["version"], gate, Override(who, reason) if override else None)
-    except GateError as error:
-        typer.echo(f"lapidar: {error}", err=True)
-        if as_json:
-            output.document({"version": _brief(shown), "promoted": False, "gate": shown["gate"], "error": str(error)})
-        return GATE_NOT_PASSED
-    shown = registry.show(version.uri)
-    if as_json:
-        output.document({"version": _brief(shown), "promoted": True, "gate": shown["gate"], "overrides": shown["overrides"]})
-        return DONE
-    typer.echo(f"{version.uri} is champion of {version.name} ({', '.join(version.aliases)})")
-    if override:
-        typer.echo(f"by an override of {who} past a gate that says {gate.verdict}: {reason}")
-    return DONE
-
-
 def lines(shown: Mapping[str, Any]) -> list[str]:
     """A version as text for people: one section each for evaluation, parity, gate, lineage and stages."""
     evidence, gate = shown["evidence"], shown["gate"]
@@ -92,6 +62,7 @@ def lines(shown: Mapping[str, Any]) -> list[str]:
         f"  created  {created}",
     ]
     found += ["evaluation", *_evaluation(evidence["evaluation"])]
+    found += _floors(evidence.get("noise", {}).get("floors", {}))
     found += contamination(evidence["contamination"]) or ["contamination: not checked (no stage looked for it)"]
     found += ["parity chain", *_parity(evidence["parity"])]
     found += [f"gate: {gate['verdict']}"]
@@ -101,6 +72,9 @@ def lines(shown: Mapping[str, Any]) -> list[str]:
         )
     for entry in shown["overrides"]:
         found.append(f"  override by {entry['who']} at {entry['at']} past {entry['gate']['verdict']}: {entry['reason']}")
+    for entry in shown["pending"]:
+        why = f": {entry['reason']}" if entry["reason"] else ""
+        found.append(f"  {entry['kind']} asked for by {entry['who']} at {entry['at']}, waits for somebody else{why}")
     found += ["lineage", *(f"  {name:<20}{value}" for name, value in _lineage(evidence))]
     found += ["stages", *(f"  {stage['name']:<20}{stage['method']:<14}{stage['key']}" for stage in evidence["stages"])]
     return found
@@ -112,6 +86,12 @@ def _evaluation(benchmarks: Mapping[str, Any]) -> list[str]:
         for benchmark, metrics in benchmarks.items()
         for metric, value in metrics.items()
     ]
+
+
+def _floors(floors: Mapping[str, Any]) -> list[str]:
+    rows = [(name, metric, found) for name, metrics in floors.items() for metric, found in metrics.items()]
+    lines = [f"  {name} {metric:<18}±{found['half_width']:.3f} ({found['runs']} runs)" for name, metric, found in rows]
+    return ["noise floor", *lines] if lines else []
 
 
 def _parity(parity: Mapping[str, Any]) -> list[str]:
@@ -181,10 +161,6 @@ def _flat(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return ", ".join(f"{key} {_flat(inside)}" for key, inside in value.items()) if isinstance(value, Mapping) else str(value)
-
-
-def _brief(shown: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: shown[key] for key in ("name", "version", "uri", "digest", "aliases")}
 
 
 def _registry() -> Registry | None:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components import methods
+from components import floors, methods, noise, supplements
 from components.artifacts import ModelRef
 from components.comparison import ITEMS, read_items
 from components.errors import LapidarError
@@ -123,7 +123,8 @@ def register(run: Run, uploaded: Upload) -> tuple[Version, Gate, bool]:
     evidence = _evidence(run, uploaded)
     version, gate = uploaded.existing, None
     if version is not None:
-        gate = _known_gate(registry.show(version.uri), evidence)
+        shown = registry.show(version.uri)
+        evidence, gate = supplements.carried(evidence, shown["evidence"]), _known_gate(shown, evidence)
     champion = registry.champion(name)
     cached = version is not None and gate is not None and "candidate" in version.aliases  # else a kill came in between
     if version is None or gate is None or not cached:
@@ -131,7 +132,8 @@ def register(run: Run, uploaded: Upload) -> tuple[Version, Gate, bool]:
         gate = gate or decide(evidence, champion, config(run), read_items(items.parent) if items else None)
         version = registry.register(uploaded.handle, evidence, gate, {ITEMS: items} if items else {})
     still = champion.digest if champion else None
-    if gate.verdict == "pass" and "champion" not in version.aliases and gate.champion == still:
+    alone = config(run).approvals == 1
+    if gate.verdict == "pass" and alone and "champion" not in version.aliases and gate.champion == still:
         version = registry.promote(name, version.version, gate)
     return version, gate, cached
 
@@ -177,6 +179,8 @@ def _evidence(run: Run, uploaded: Upload) -> Evidence:
         evaluation=scores[evaluated[0]] if evaluated else {},
         parity=run.sealed[VERIFY].metrics,
         contamination=report.contamination(run) or {},
+        noise=_noise(run),
+        speed=_speed(run),
         machine=provenance.machine(run.settings),
         runs=runs,
     )
@@ -186,6 +190,21 @@ def _stage(run: Run, step: Step) -> dict[str, Any]:
     """What the evidence says of a stage: enough to tell what was different if a rerun makes another output."""
     made = run.store.record(run.sealed[step.name]) if step.name in run.sealed else {}
     return asdict(step) | {name: made[name] for name in ("code", "versions", "device") if name in made}
+
+
+def _noise(run: Run) -> dict[str, Any]:
+    """What the registered model's evaluation was of, and the noise floors that are known for it."""
+    items = _items(run)
+    if items is None or (of := floors.subject(items.parent)) is None:
+        return {}
+    known = floors.known(items.parent, run.settings)
+    return of.to_dict() | ({"floors": noise.to_json(known)} if known else {})
+
+
+def _speed(run: Run) -> dict[str, Any]:
+    """How fast one chat was when the version was verified; below ``log/``, because it differs between equal runs."""
+    file = run.sealed[VERIFY].path / "log" / "speed.json"
+    return json.loads(file.read_bytes()) if file.exists() else {}
 
 
 def _size(folder: Path) -> int:

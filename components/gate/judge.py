@@ -58,6 +58,6 @@ def _calibrated(what: str, found: Mapping[str, Any] | None, least: float) -> Rea
         return Reason(_NAME, "unknown", f"{what} was not measured; this judge may not decide")
     figures = {"value": dict(found), "least": least}
     text = f"{what}: {interval(found)}, at least {least:g} asked"
-    return (
-        Reason(_NAME, "pass", text, figures) if value >= least else Reason(_NAME, "unknown", f"{text}; it may not decide", figures)
-    )
+    if value >= least:
+        return Reason(_NAME, "pass", text, figures)
+    return Reason(_NAME, "unknown", f"{text}; it may not decide", figures)

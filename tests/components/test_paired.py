@@ -150,7 +150,7 @@ def test_holm_corrects_intervals_and_p_values_alike() -> None:
 def test_among_many_benchmarks_without_a_difference_one_is_seldom_called_different() -> None:
     rng, families, false = np.random.default_rng(6), 120, {"corrected": 0, "each alone": 0}
     for _ in range(families):
-        pairings = {i: planted(300, w, l) for i, (w, l, _) in enumerate(rng.multinomial(300, [0.1, 0.1, 0.8], size=10))}
+        pairings = {i: planted(300, won, lost) for i, (won, lost, _) in enumerate(rng.multinomial(300, [0.1, 0.1, 0.8], size=10))}
         found = family(pairings).values()
         false["each alone"] += min(each.p for each in found) < 0.05
         false["corrected"] += any(not each.difference.low <= 0 <= each.difference.high for each in found)

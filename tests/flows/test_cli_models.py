@@ -123,7 +123,7 @@ def test_an_override_is_named_and_stays(lapidar: Cli, home: Path) -> None:
         (["show", "tiny"], "write models:/NAME/VERSION or models:/NAME@ALIAS"),
         (["show", "models:/tiny"], "isn't of the form models:/name/version"),
         (["promote", "models:/tiny/2", "--override", "--who", "Ada"], "add --who NAME and --reason TEXT"),
-        (["promote", "models:/tiny/2", "--who", "Ada"], "add --override"),
+        (["promote", "models:/tiny/2", "--reason", "so"], "add --override"),
     ],
 )
 def test_wrong_input(lapidar: Cli, home: Path, arguments: list[str], said: str) -> None:
