@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,49 +32,42 @@ from components.registry import GateError, Registry
 from components.settings import Settings
 
 PARITY = {"ok": True, "reload": {"identical_tokens": True, "max_logit_difference": 0.0}}
-DIGESTS = ("d1", "d2", "d3")
+DIGESTS = tuple(f"d{number}" for number in range(1, 40))
+"""Many, so that registering often makes a version."""
 
 
-def register(home: Settings, digest: str) -> None:
-    folder = home.root.parent / "weights" / digest
+def register(registry: Registry, digest: str) -> None:
+    folder = registry._settings.root.parent / "weights" / digest
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.safetensors").write_bytes(digest.encode())
-    registry = Registry(home)
     gate = Gate("pass", [Reason("champion", "pass", "planted")], digest, None)
     registry.register(registry.upload("tiny", {"merged": folder}, digest), Evidence(digest, parity=PARITY), gate)
 
 
-def promote(home: Settings, digest: str) -> None:
-    registry = Registry(home)
+def promote(registry: Registry, digest: str) -> None:
     version = next((each for each in registry.list_versions("tiny") if each.digest == digest), None)
     if version is None:
         return
     champion = registry.champion("tiny")
-    try:
+    with suppress(GateError):  # an open move of a killed process was finished since
         registry.promote("tiny", version.version, Gate("pass", [], digest, champion.digest if champion else None))
-    except GateError:
-        pass  # another one was promoted since
 
 
-def rollback(home: Settings, _: str) -> None:
-    try:
-        Registry(home).rollback("tiny", "Ada", "planted")
-    except InputError:
-        pass  # there is no previous champion yet
+def rollback(registry: Registry, _: str) -> None:
+    with suppress(InputError):  # there is no previous champion yet
+        registry.rollback("tiny", "Ada", "planted")
 
 
-def looked_at(home: Settings) -> list[str]:
+def looked_at(registry: Registry) -> list[str]:
     """What is wrong before anything is mended: an alias that neither the log's last line nor an open move justifies."""
-    registry = Registry(home)
     connection, ledger = registry._connection, registry._ledger
     found = [f"at the kill: {fault}" for fault in ledger.faults(connection)]
     digests = [each.digest for each in registry.list_versions("tiny")]
     return found + [f"version {d} exists twice" for d in set(digests) if digests.count(d) > 1]
 
 
-def mended(home: Settings) -> list[str]:
+def mended(registry: Registry) -> list[str]:
     """What is wrong after the next command: any difference between the log and the aliases."""
-    registry = Registry(home)
     registry.champion("tiny")
     ledger = registry._ledger
     with ledger.database.read() as session:
@@ -91,44 +85,60 @@ def mended(home: Settings) -> list[str]:
     return found
 
 
-def forked(action: Callable[[], Any], seconds: float | None = None) -> tuple[bool, list[str]]:
-    """(killed before its end, what the action returned), in a forked process that is killed after some seconds."""
+def checked(registry: Registry, mend: bool) -> list[str]:
+    """Both."""
+    return looked_at(registry) + (mended(registry) if mend else [])
+
+
+def forked(home: Settings, action: Callable[[Registry], Any], seconds: float | None = None) -> tuple[bool, list[str], float]:
+    """(killed before its end, what the action returned, its seconds), in a forked process that has a connection.
+
+    Args:
+        seconds: when it is killed, from the moment at which it is connected.
+    """
     read, write = os.pipe()
     if (pid := os.fork()) == 0:
         os.close(read)
         try:
-            found = action() or []
+            registry = Registry(home)
+            _ = registry._connection, registry._database
+            os.write(write, b" ")
+            found = action(registry) or []
         except BaseException:
             found = [traceback.format_exc()]
         os.write(write, json.dumps(found).encode()[:60_000])
         os._exit(0)
     os.close(write)
-    if seconds is not None:
-        time.sleep(seconds)
-        os.kill(pid, signal.SIGKILL)
-    with os.fdopen(read, "rb") as pipe:
-        said = pipe.read()
+    with os.fdopen(read, "rb", buffering=0) as pipe:
+        pipe.read(1)
+        began = time.perf_counter()
+        if seconds is not None:
+            time.sleep(seconds)
+            os.kill(pid, signal.SIGKILL)
+        said = b"".join(iter(lambda: pipe.read(65536), b""))
     _, status = os.waitpid(pid, 0)
-    return os.WIFSIGNALED(status) and not said, json.loads(said) if said else []
+    return os.WIFSIGNALED(status) and not said, json.loads(said) if said else [], time.perf_counter() - began
 
 
 def main(home: Settings, kills: int, seed: int) -> dict[str, Any]:
     rng, wrong, killed = random.Random(seed), [], {"register": 0, "promote": 0, "rollback": 0}
-    actions: dict[str, Callable[[Settings, str], None]] = {"register": register, "promote": promote, "rollback": rollback}
+    actions: dict[str, Callable[[Registry, str], None]] = {"register": register, "promote": promote, "rollback": rollback}
     longest = {}
+    wrong += forked(home, lambda registry: register(registry, "d0"))[1]
     for name, action in actions.items():
-        began = time.perf_counter()
-        wrong += forked(lambda action=action: action(home, "d1"))[1]
-        longest[name] = time.perf_counter() - began
+        _, said, longest[name] = forked(home, lambda registry, action=action: action(registry, "d1"))
+        wrong += said
     while sum(killed.values()) < kills and len(wrong) < 20:
-        name = rng.choice(list(actions))
-        digest = rng.choice(DIGESTS)
-        moment = rng.uniform(0.1, 1.0) * longest[name]
-        was_killed, said = forked(lambda name=name, digest=digest: actions[name](home, digest), moment)
+        name, digest = rng.choice(list(actions)), rng.choice(DIGESTS)
+        was_killed, said, _ = forked(
+            home, lambda registry, name=name, digest=digest: actions[name](registry, digest), rng.uniform(0, 1) * longest[name]
+        )
         killed[name] += was_killed
-        wrong += said + forked(lambda: looked_at(home))[1] + (forked(lambda: mended(home))[1] if rng.random() < 0.5 else [])
-    wrong += forked(lambda: mended(home))[1]
-    return {"killed": killed, "wrong": wrong, "longest": longest}
+        wrong += said + forked(home, lambda registry: checked(registry, rng.random() < 0.5))[1]
+    wrong += forked(home, mended)[1]
+    with Registry(home)._database.read() as session:
+        lines = len(audit.entries(session, "local"))
+    return {"killed": killed, "wrong": wrong, "seconds": longest, "lines": lines}
 
 
 if __name__ == "__main__":
