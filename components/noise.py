@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from statistics import stdev
 from typing import Any
 
 from components.errors import InputError
@@ -47,9 +48,8 @@ def floor(scores: Sequence[float]) -> Floor:
         )
     if bad := next((score for score in scores if not math.isfinite(score)), None):
         raise InputError(f"a run scored {bad}; a noise floor needs finite numbers")
-    middle = sum(scores) / len(scores)
-    deviation = math.sqrt(sum((score - middle) ** 2 for score in scores) / (len(scores) - 1))
-    return Floor(float(t.ppf(0.975, len(scores) - 1)) * deviation * math.sqrt(2), len(scores))
+    half_width = float(t.ppf(0.975, len(scores) - 1)) * stdev(scores) * math.sqrt(2)
+    return Floor(half_width, len(scores))
 
 
 def between(a: Floor | None, b: Floor | None) -> Floor | None:

@@ -166,11 +166,19 @@ def reproduce(
     overrides: Overrides = None,
     revision: Annotated[str | None, typer.Option("--revision", help="Run this git revision instead of the recorded one.")] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the rerun's worktree and home.")] = False,
+    cron: Annotated[str | None, typer.Option("--cron", help='Rerun it on a schedule instead, e.g. "0 3 * * 0" (UTC).')] = None,
+    every: Annotated[str | None, typer.Option("--every", help="Rerun it at an interval instead of now, e.g. 7d.")] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the schedule away.")] = False,
     as_json: Json = False,
 ) -> None:
     """Rerun a registered version from its record: identical, within noise, or drifted, and since which stage."""
     from flows import cli_reproduce
 
+    if cron is not None or every is not None or remove:
+        if overrides or revision or keep:
+            raise InputError("what is scheduled reruns the version as it is; leave out overrides, --revision and --keep")
+        cli_reproduce.schedule(uri, cron, every, remove, as_json)
+        return
     raise typer.Exit(cli_reproduce.reproduce(uri, revision, overrides or [], keep, as_json))
 
 

@@ -61,6 +61,11 @@ def interval(text: str) -> timedelta:
     return found
 
 
+def reproduction(version: str) -> str:
+    """Name of the deployment that reruns a version."""
+    return "reproduce-" + re.sub(r"[/@]", "-", version.removeprefix("models:/"))
+
+
 def resource(recipe: str) -> str:
     """Name of a recipe's dataset in events."""
     return f"lapidar.dataset.{recipe}"
@@ -140,16 +145,33 @@ class Deployments:
         """
         from flows.evaluate import evaluate
 
-        name, schedule = f"evaluate-{asked.name}", _cron(when)
-        self.remove(name, missing_ok=True)
         parameters = {"evaluation": asked.dump(), "against": against.dump() if against is not None else None}
-        self._apply(evaluate, name, project, schedule=schedule, interval=when.every, parameters=parameters)
+        return self._schedule(evaluate, f"evaluate-{asked.name}", when, project, parameters)
+
+    def reproduce(self, version: str, when: When, project: Path) -> dict[str, Any]:
+        """Makes or replaces the deployment that reruns a registered version; returns it as it is listed.
+
+        Args:
+            version: ``models:/name/version`` or ``models:/name@alias``, which is looked up anew each time.
+
+        Raises:
+            InputError: if the cron expression is wrong.
+        """
+        from flows.reproduce import reproduce
+
+        return self._schedule(reproduce, reproduction(version), when, project, {"version": version})
+
+    def _schedule(self, flow: Any, name: str, when: When, project: Path, parameters: dict[str, Any]) -> dict[str, Any]:
+        """Puts a flow in the place of a deployment of that name."""
+        schedule = _cron(when)
+        self.remove(name, missing_ok=True)
+        self._apply(flow, name, project, schedule=schedule, interval=when.every, parameters=parameters)
         return next(found for found in self.scheduled() if found["name"] == name)
 
     def scheduled(self) -> list[dict[str, Any]]:
         """What is scheduled, by name."""
         with _client() as client:
-            found = [each for each in _ours(client) if (each.entrypoint or "").endswith((".pipeline", ".evaluate"))]
+            found = [each for each in _ours(client) if "ingest" not in (each.entrypoint or "")]
             automations = {each.id: client.read_resource_related_automations(f"prefect.deployment.{each.id}") for each in found}
             listed = [_described(client, each, bool(automations[each.id])) for each in found]
         return sorted(listed, key=lambda each: str(each["name"]))
@@ -197,11 +219,12 @@ class Deployments:
             known = sorted({each.name for each in ours})
             near = get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]!r}?" if near else f"scheduled are {', '.join(known) or 'none'}"
-            raise InputError(f"no recipe {name!r} is scheduled; {hint}")
+            raise InputError(f"nothing named {name!r} is scheduled; {hint}")
         return found
 
 
-def _cron(when: When) -> Any:
+def _cron(when: When) -> Any | None:
+    """Prefect's schedule of a cron expression."""
     from prefect.schedules import Cron
 
     try:

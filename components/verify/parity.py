@@ -5,11 +5,15 @@ trained; what export costs is measured here and judged by the gate. ``metrics.js
 
     {"ok": true, "reload": {"identical_tokens": true, "max_logit_difference": 0.0, "kl": 0.0, "top1": 1.0, "ok": true},
      "reload_merged": {…}, "reload_exported": {…}, "merged": {"kl": 1e-8, "top1": 1.0, …}, "exported": {"kl": 1e-4, …}}
+
+``log/speed.json`` says how fast one chat with what is served was: ``{"first_token_ms": 4.1, "tokens_per_second": 210.0, …}``.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
+import time
 from typing import Any, Literal
 
 from pydantic import Field
@@ -20,6 +24,7 @@ from components.models.compare import Comparison
 from components.stage import Stage
 
 RELOAD_TOLERANCE = 1e-4
+_TIMED_PROMPTS, _TIMED_TOKENS = 5, 16
 RELOADS = {
     "reload": ("trained", "reloaded"),
     "reload_merged": ("merged", "reloaded_merged"),
@@ -68,6 +73,9 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
         merged["ok"] = merged["ok"] and merged["kl"] <= config.max_kl and merged["top1"] >= config.min_top1
     report["ok"] = "reload" in report and all(part["ok"] for part in report.values())
     stage.save_metrics(json.loads(json.dumps(report, default=float), parse_constant=str))
+    served = "export" if "export" in inputs.models else "merged"
+    if served in inputs.models:
+        stage.save_log("speed.json", {"served": served, **_speed(inputs.models[served], rows[: config.prompts], stage.device)})
 
 
 def _reload(first: ModelRef, second: ModelRef, rows: list[list[int]], device: str, config: Config) -> dict[str, Any]:
@@ -93,6 +101,37 @@ def _compare(first: ModelRef, second: ModelRef, rows: list[list[int]], device: s
     from components.models.load import load_model
 
     return compare(load_model(first, device)[0], load_model(second, device)[0], rows, continue_tokens)
+
+
+def _speed(ref: ModelRef, rows: list[list[int]], device: str) -> dict[str, Any]:
+    """One chat at a time through the engine that serves: median milliseconds to the first token, and tokens a second after it.
+
+    Differs between equal runs, so it belongs below ``log/``.
+    """
+    from components.inference.dequantize import dequantize
+    from components.inference.engine import Engine
+    from components.models.load import load_model
+
+    model, tokenizer = load_model(ref, device)
+    if device == "cpu":
+        dequantize(model)
+    engine = Engine(model, tokenizer, device)
+    fitting = [row for row in rows if len(row) + _TIMED_TOKENS < engine.context][:_TIMED_PROMPTS]
+    first, rates = [], []
+    for row in fitting[:1] + fitting:  # the first one warms up
+        one, _ = _timed(engine, row, 1)
+        whole, made = _timed(engine, row, _TIMED_TOKENS)
+        first.append(one)
+        rates += [(made - 1) / (whole - one)] if made > 1 and whole > one else []
+    found = {"first_token_ms": round(1000 * statistics.median(first[1:]), 3)} if fitting else {}
+    return found | ({"tokens_per_second": round(statistics.median(rates), 1)} if rates else {}) | {"prompts": len(fitting)}
+
+
+def _timed(engine: Any, row: list[int], tokens: int) -> tuple[float, int]:
+    """(seconds, tokens made) of one answer."""
+    began = time.perf_counter()
+    made = len(engine.generate([row], max_new_tokens=tokens)[0].ids)
+    return time.perf_counter() - began, made
 
 
 def _rendered(ref: ModelRef) -> list[int]:

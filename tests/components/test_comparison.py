@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from components.comparison import compare
-from components.errors import LapidarError
-from components.statistics import paired_difference
+from components.comparison import Comparison, compare, read_items
+from components.errors import InputError
+from components.noise import Floor
+from components.paired import pair
 
 
 def evaluation(folder: Path, scores: list[float], **fields: Any) -> Path:
@@ -30,26 +31,68 @@ def evaluation(folder: Path, scores: list[float], **fields: Any) -> Path:
     return folder
 
 
+def read(folder: Path, *metrics: str, other: Path) -> list[Comparison]:
+    return compare(read_items(folder), read_items(other), metrics or None)
+
+
 def test_compare_pairs_by_id(tmp_path: Path) -> None:
-    a, b = [1, 1, 1, 0, 1, 1, 1, 1], [0, 1, 0, 0, 1, 0, 0, 1]
+    a, b = [1.0, 1, 1, 0, 1, 1, 1, 1], [0.0, 1, 0, 0, 1, 0, 0, 1]
     first, second = evaluation(tmp_path / "a", a), evaluation(tmp_path / "b", b)
     lines = (second / "items.jsonl").read_bytes().split(b"\n")[:-1]
     (second / "items.jsonl").write_bytes(b"\n".join(reversed(lines)) + b"\n")  # another order, the same items
-    assert compare(first, second, "sums", "accuracy") == paired_difference(a, b)
-    assert compare(first, second, "sums", "accuracy@seen") == paired_difference(a[1::2], b[1::2])
-    assert compare(second, first, "sums", "accuracy").value < 0
+    [found] = read(first, other=second)
+    assert (found.benchmark, found.metric, found.paired) == ("sums", "accuracy", pair(a, b))
+    [seen] = read(first, "accuracy@seen", other=second)
+    assert seen.difference == pair(a[1::2], b[1::2]).difference
+    assert read(second, other=first)[0].difference.value < 0
 
 
 def test_other_items_are_an_error(tmp_path: Path) -> None:
     first = evaluation(tmp_path / "a", [1, 0, 1])
-    with pytest.raises(LapidarError, match="1 only in the first, 0 only in the second"):
-        compare(first, evaluation(tmp_path / "b", [1, 0]), "sums", "accuracy")
-    with pytest.raises(LapidarError, match="3 only in the first, 3 only in the second"):
-        compare(first, evaluation(tmp_path / "c", [1, 0, 1], prompt="another question"), "sums", "accuracy")
+    with pytest.raises(InputError, match="1 only in the first, 0 only in the second"):
+        read(first, other=evaluation(tmp_path / "b", [1, 0]))
+    with pytest.raises(InputError, match="3 only in the first, 3 only in the second"):
+        read(first, other=evaluation(tmp_path / "c", [1, 0, 1], prompt="another question"))
 
 
-@pytest.mark.parametrize(("benchmark", "metric"), [("sums", "f1"), ("products", "accuracy"), ("sums", "accuracy@easy")])
-def test_nothing_to_compare_is_an_error(tmp_path: Path, benchmark: str, metric: str) -> None:
-    first, second = evaluation(tmp_path / "a", [1]), evaluation(tmp_path / "b", [1])
-    with pytest.raises(LapidarError, match="has no items of"):
-        compare(first, second, benchmark, metric)
+def test_nothing_to_compare_is_an_error(tmp_path: Path) -> None:
+    first, second = evaluation(tmp_path / "a", [1]), evaluation(tmp_path / "b", [1], benchmark="products")
+    with pytest.raises(InputError, match="no benchmark with a metric in common"):
+        read(first, other=second)
+    with pytest.raises(InputError, match="named f1"):
+        read(first, "f1", other=first)
+    with pytest.raises(InputError, match=r"has no items\.jsonl"):
+        read_items(tmp_path)
+
+
+def items(right: int, benchmark: str, n: int = 200) -> list[dict[str, Any]]:
+    return [{"benchmark": benchmark, "id": i, "prompt": "p", "scores": {"accuracy": float(i < right)}} for i in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("right", "half_width", "call", "words"),
+    [
+        (120, None, "better", "noise floor not measured"),
+        (120, 0.05, "better", "noise floor ±0.050 (4 runs)"),
+        (120, 0.11, "no difference shown", "the difference lies inside the noise floor"),
+        (102, 0.0, "no difference shown", "they differ on too few items to show any"),
+        (80, 0.05, "worse", "0 won, 20 lost, McNemar p=1.9e-06"),
+        (80, 0.11, "no difference shown", "lies inside the noise floor"),
+    ],
+)
+def test_better_is_said_only_beyond_interval_and_noise_floor(right: int, half_width: float | None, call: str, words: str) -> None:
+    floors = {} if half_width is None else {("sums", "accuracy"): Floor(half_width, 4)}
+    [found] = compare(items(right, "sums"), items(100, "sums"), floors=floors)
+    assert found.call == found.to_dict()["call"] == call
+    assert found.text().startswith(f"{call}: ")
+    assert words in found.text()
+
+
+def test_many_benchmarks_are_corrected_and_it_is_said() -> None:
+    few = items(107, "a")
+    assert compare(few, items(100, "a"))[0].call == "better"
+    ours = few + [item for name in "bcdef" for item in items(100, name)]
+    theirs = [item for name in "abcdef" for item in items(100, name)]
+    found = compare(ours, theirs)
+    assert {each.call for each in found} == {"no difference shown"}
+    assert all(each.paired.family == 6 and "corrected for 6 comparisons" in each.text() for each in found)

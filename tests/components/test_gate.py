@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from components.gate import Champion, Evidence, Gate, Item, decide
-from components.recipe import RegisterConfig
+from components.gate import Champion, Evidence, Gate, Item, decide, page
+from components.recipe import JudgePolicy, RegisterConfig, VotesPolicy
 
 CONFIG = RegisterConfig(name="m")
 
@@ -226,3 +226,100 @@ def test_not_checked_is_never_clean(found: dict[str, Any], verdict: str, text: s
     gate = policy(evidence(contamination=found), require_clean=True)
     assert gate.verdict == verdict
     assert text in texts(gate, verdict)
+
+
+@pytest.mark.parametrize(
+    ("speed", "verdicts"),
+    [
+        ({"first_token_ms": 20.0, "tokens_per_second": 200.0}, ["pass", "pass"]),
+        ({"first_token_ms": 60.0, "tokens_per_second": 50.0}, ["fail", "fail"]),
+        ({"first_token_ms": 20.0}, ["pass", "unknown"]),
+        ({}, ["unknown", "unknown"]),
+    ],
+)
+def test_a_chat_is_fast_enough(speed: dict[str, float], verdicts: list[str]) -> None:
+    gate = policy(evidence(speed=speed), max_latency_ms=50.0, min_tokens_per_second=100.0)
+    assert [reason.verdict for reason in gate.reasons if reason.check == "speed"] == verdicts
+
+
+def rate(value: float, half: float = 0.05, n: int = 200) -> dict[str, float]:
+    return {"value": value, "low": value - half, "high": value + half, "n": n}
+
+
+def judgement(kappa: Any = 0.6, consistency: float = 0.9, wins: float = 0.6, against: str = "old") -> dict[str, Any]:
+    audit = {"kappa": rate(kappa) if kappa is not None else None, "consistency": rate(consistency)}
+    return {"judge": "j", "prompts": "p", "against": against, "win_rate": rate(wins), "audit": audit, "diagnosis": []}
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict", "text"),
+    [
+        (judgement(), "pass", "j against the champion: win rate 0.600 [0.550, 0.650], n=200"),
+        (judgement(wins=0.53), "fail", "has to lie above 0.5"),
+        (judgement(kappa=0.2), "unknown", "agreement of j with people (κ): 0.200"),
+        (judgement(kappa=0.2, wins=0.1), "unknown", "it may not decide"),
+        (judgement(kappa=None), "unknown", "was not measured; this judge may not decide"),
+        (judgement(consistency=0.5), "unknown", "position consistency of j: 0.500"),
+        (judgement(against="older"), "unknown", "judged against other weights (older)"),
+        ({}, "unknown", "no judge compared it"),
+    ],
+)
+def test_a_judge_decides_only_if_it_is_calibrated(found: dict[str, Any], verdict: str, text: str) -> None:
+    gate = policy(evidence(judgement=found), judge=JudgePolicy())
+    assert gate.verdict == verdict
+    assert text in texts(gate, verdict)
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict", "text"),
+    [
+        ({"win_rate": rate(0.6), "reviewers": 3}, "pass", "200 votes of 3 reviewers: win rate 0.600"),
+        ({"win_rate": rate(0.52), "reviewers": 3}, "fail", "has to lie above 0.5"),
+        ({"win_rate": rate(0.6), "reviewers": 1}, "unknown", "200 votes of 1 reviewers; it takes 30 of 2"),
+        ({"win_rate": rate(0.9, n=29), "reviewers": 3}, "unknown", "29 votes"),
+        ({}, "unknown", "0 votes of 0 reviewers"),
+    ],
+)
+def test_votes_decide_only_if_there_are_enough(found: dict[str, Any], verdict: str, text: str) -> None:
+    gate = policy(evidence(votes=found), votes=VotesPolicy())
+    assert gate.verdict == verdict
+    assert text in texts(gate, verdict)
+
+
+@pytest.mark.parametrize(
+    ("benchmarks", "verdict"),
+    [
+        ({"heldout": {"state": "clean"}}, "pass"),
+        ({"heldout": {"state": "not checked", "reason": "no corpus"}}, "unknown"),
+        ({"heldout": {"state": "contaminated"}}, "fail"),
+        ({"other": {"state": "clean"}}, "unknown"),
+    ],
+)
+def test_every_benchmark_must_be_clean_not_only_the_whole(benchmarks: dict[str, Any], verdict: str) -> None:
+    gate = policy(evidence(contamination={"state": "clean", "reason": "", "benchmarks": benchmarks}), require_clean=True)
+    assert gate.verdict == verdict
+
+
+@pytest.mark.parametrize(("half_width", "verdict"), [(0.1, "pass"), (0.31, "fail")])
+def test_a_champion_is_beaten_by_more_than_the_noise_floor(half_width: float, verdict: str) -> None:
+    known = {"floors": {"heldout": {"accuracy": {"half_width": half_width, "runs": 4}}}}
+    assert judge(evidence(noise=known)).verdict == verdict
+
+
+def test_one_of_many_benchmarks_is_not_enough_to_beat_the_champion_by_chance() -> None:
+    champion = Champion("3", "old", [item for name in "abcdef" for item in items(60, benchmark=name)])
+    ours = items(67, benchmark="a") + [item for name in "bcdef" for item in items(60, benchmark=name)]
+    gate = judge(evidence(), champion, ours)
+    assert gate.verdict == "fail"
+    assert "corrected for 6 comparisons" in texts(gate, "pass")
+    assert judge(evidence(), Champion("3", "old", items(60, benchmark="a")), items(67, benchmark="a")).verdict == "pass"
+
+
+def test_reasons_carry_their_figures_and_the_page_shows_them_as_text() -> None:
+    gate = judge(evidence(licence="<script>"))
+    [found] = [reason.figures for reason in gate.reasons if reason.check == "champion"]
+    assert (found["value"], found["wins"], found["call"]) == (pytest.approx(0.3), 60, "better")
+    shown = page.render("m", policy(evidence(licence="<script>"), licences=("mit",)))
+    assert "<script>" not in shown
+    assert "&lt;script&gt; isn&#x27;t allowed" in shown
+    assert "<svg" in shown
