@@ -78,11 +78,9 @@ class Comparison:
         if not self.above_floor and not self.difference.low <= self.null <= self.difference.high:
             return "; the difference lies inside the noise floor"
         least = self.paired.detectable
-        return (
-            f"; these items show differences of {least:.3f} or more"
-            if least is not None
-            else "; they differ on too few items to show any"
-        )
+        if least is None:
+            return "; they differ on too few items to show any"
+        return f"; these items show differences of {least:.3f} or more"
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON-ready values; the interval that decides stands at the top: ``value, low, high, n``."""
