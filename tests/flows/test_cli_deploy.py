@@ -10,6 +10,8 @@ import pytest
 
 from components import recipe
 from components.errors import InputError
+from components.gate import Evidence, Gate
+from components.registry import Registry
 from components.settings import Settings
 from flows import deployments, server, services
 
@@ -102,3 +104,28 @@ def test_a_cron_is_kept_and_a_wrong_one_refused(up: Any) -> None:
     assert made["when"] == "0 3 * * * (UTC)"
     again = up.command("deploy", up.recipe, "--every", "1h", "--json")
     assert [each["when"] for each in up.command("deploy", "--json")] == ["every 1h"] == [again["when"]]
+
+
+@pytest.mark.slow
+def test_reruns_of_a_version_are_scheduled_listed_and_removed(up: Any) -> None:
+    settings = Settings(home=up.path)
+    weights = up.beside / "weights"
+    weights.mkdir()
+    (weights / "model.safetensors").write_bytes(b"w")
+    registry = Registry(settings, services.address(settings, "mlflow"))
+    handle = registry.upload("planted", {"merged": weights}, "d1")
+    registry.register(handle, Evidence("d1", parity={"ok": True}), Gate("pass", [], "d1", None))
+    made = up.command("reproduce", "models:/planted/1", "--every", "7d", "--json")
+    assert (made["name"], made["when"]) == ("reproduce-planted-1", "every 7d")
+    assert made["name"] in [each["name"] for each in up.command("deploy", "--json")]
+    for arguments, words in (
+        (["models:/planted/1", "--every", "7d", "--remove"], "--every and --remove are given"),
+        (["models:/planted/1", "seed=1", "--every", "7d"], "leave out overrides"),
+        (["models:/planted/7", "--every", "7d"], "there is no models:/planted/7"),
+        (["models:/planted/1", "--cron", "61 * * * *"], "isn't a cron expression"),
+    ):
+        wrong = up.call("reproduce", *arguments)
+        assert (wrong.returncode, words in wrong.stderr) == (2, True), wrong.stderr
+    removed = up.command("reproduce", "models:/planted/1", "--remove", "--json")
+    assert removed == {"name": "reproduce-planted-1", "removed": True}
+    assert made["name"] not in [each["name"] for each in up.command("deploy", "--json")]

@@ -72,6 +72,18 @@ def test_changed_code_is_named_with_the_stage_that_it_changed(finished: Finished
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("committed")
+def test_another_seed_is_named(finished: Finished) -> None:
+    home, _ = finished
+    done = home.call("reproduce", "models:/tiny/1", "seed=1", "--json")
+    verdict = json.loads(done.stdout)
+    assert done.returncode == {"drifted": 3, "within noise": 0}[verdict["verdict"]], done.stderr
+    assert verdict["first"] in ("data", "base")
+    assert ("seed", "seed of recipe: 0 then, 1 now") in [(cause["what"], cause["text"]) for cause in verdict["causes"]]
+    assert all("no noise floor is known" in metric["text"] for metric in verdict["metrics"] if metric["difference"])
+
+
+@pytest.mark.slow
 def test_wrong_input_is_told_before_anything_runs(finished: Finished) -> None:
     home, _ = finished
     for arguments, words in (
