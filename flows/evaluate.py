@@ -37,7 +37,7 @@ def evaluate(evaluation: Evaluation, against: Evaluation | None = None, again: b
         found, report = _measure(evaluation, again)
         if against is not None:
             other, _ = _measure(against, again)
-            report["comparison"] = {"with": scores.model_name(against), "benchmarks": scores.compare(found, other, report)}
+            report["comparison"] = {"with": scores.model_name(against), "benchmarks": scores.compare(found, other, Settings())}
     publish.harmless(lambda: publish.evaluation(evaluation.name, scores.markdown(report)))
     return report
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
-from components.artifacts import Estimate
-from components.comparison import scores as item_scores
-from components.errors import LapidarError
+from components import floors, noise
+from components.comparison import compare_folders
+from components.paired import ALPHA
 from components.settings import Settings
-from components.statistics import detectable_difference, holm, mcnemar, paired_difference
+from components.statistics import detectable_difference
 from components.suites import Evaluation
 from flows.report import MARK, MARKED, marked
 
 SHARES = ("truncated", "unparsed")
-_LEVEL = 0.05
 Report = dict[str, Any]
 
 
@@ -31,12 +29,14 @@ def model_name(evaluation: Evaluation) -> str:
 def report(run: Mapping[str, Any], evaluation: Evaluation, folder: Path, settings: Settings) -> Report:
     """The document of an evaluation."""
     metrics, specs, reruns = (_read(folder / f"{name}.json") for name in ("metrics", "spec", "reruns"))
+    known = noise.to_json(floors.known(folder, settings))
     benchmarks = {
         name: {
             "metrics": found,
             "marked": marked(found),
             "spec": {key: value for key, value in specs[name].items() if key != "first_prompt"},
             "reruns": reruns.get(name),
+            "floors": known.get(name, {}),
         }
         for name, found in ((config.label, metrics[config.label]) for config in evaluation.evaluate.benchmarks)  # type: ignore[attr-defined]
     }
@@ -45,46 +45,16 @@ def report(run: Mapping[str, Any], evaluation: Evaluation, folder: Path, setting
     return {**shown, "suite": evaluation.name, "model": model_name(evaluation), "benchmarks": benchmarks, "output": str(folder)}
 
 
-def compare(a: Path, b: Path, found: Report) -> dict[str, Any]:
-    """Paired differences of two evaluations by benchmark and metric, p-values corrected over all of them (Holm).
+def compare(a: Path, b: Path, settings: Settings) -> dict[str, dict[str, Any]]:
+    """The paired comparison of two evaluations by benchmark and metric, corrected over all of them.
 
     Raises:
-        LapidarError: if the evaluations don't hold the same items.
+        InputError: if the evaluations don't hold the same items.
     """
-    tested: dict[tuple[str, str], dict[str, Any]] = {}
-    for name, benchmark in found["benchmarks"].items():
-        for metric in (m for m in benchmark["metrics"] if "@" not in m and m not in SHARES):
-            try:
-                ours, theirs = (item_scores(folder, name, metric) for folder in (a, b))
-            except LapidarError:
-                continue  # a figure over all items, not a mean of theirs
-            if ours.keys() != theirs.keys():
-                raise LapidarError(f"{name}: the two models were asked other items; evaluate both on the same data version")
-            tested[name, metric] = _paired([ours[key] for key in ours], [theirs[key] for key in ours])
-    adjusted = holm([test["p"] for test in tested.values()])
-    result: dict[str, Any] = {}
-    for ((name, metric), test), p in zip(tested.items(), adjusted, strict=True):
-        sure = p < _LEVEL and (test["difference"]["low"] > 0 or test["difference"]["high"] < 0)
-        verdict = ("better" if test["difference"]["value"] > 0 else "worse") if sure else "no difference shown"
-        result.setdefault(name, {})[metric] = {**test, "p_adjusted": p, "verdict": verdict}
-    return result
-
-
-def _paired(a: list[float], b: list[float]) -> dict[str, Any]:
-    difference = paired_difference(a, b)
-    binary = all(value in (0, 1) for value in [*a, *b])
-    return {
-        "difference": asdict(difference),
-        "p": mcnemar(a, b) if binary else _p_value(difference),
-        "test": "McNemar" if binary else "bootstrap",
-    }
-
-
-def _p_value(difference: Estimate) -> float:
-    """Two-sided, from the interval's width on the side of zero; normal approximation."""
-    edge = difference.low if difference.value > 0 else difference.high
-    error = abs(difference.value - edge) / 1.959963984540054
-    return 1.0 if error == 0 and difference.value == 0 else math.erfc(abs(difference.value) / max(error, 1e-12) / math.sqrt(2))
+    found: dict[str, dict[str, Any]] = {}
+    for each in compare_folders(a, b, settings):
+        found.setdefault(each.benchmark, {})[each.metric] = each.to_dict()
+    return found
 
 
 def before(evaluation: Evaluation, items: Mapping[str, int | None]) -> Iterator[str]:
@@ -94,12 +64,13 @@ def before(evaluation: Evaluation, items: Mapping[str, int | None]) -> Iterator[
         items: number of items by benchmark, None where the dataset isn't built yet.
     """
     yield f"{model_name(evaluation)}: {evaluation.name}"
-    for benchmark in evaluation.evaluate.benchmarks:  # type: ignore[attr-defined]
+    benchmarks = evaluation.evaluate.benchmarks  # type: ignore[attr-defined]
+    for benchmark in benchmarks:
         n = items.get(benchmark.label)
         if n is None:
             yield f"  {benchmark.label}: number of items known once the dataset is built"
             continue
-        least = detectable_difference(n)
+        least = detectable_difference(n, confidence=1 - ALPHA / len(benchmarks))
         shown = f"a paired comparison shows {least:.3f} or more" if math.isfinite(least) else "too few to show any difference"
         times = f" × {benchmark.n} answers" if getattr(benchmark, "n", 1) > 1 else ""
         yield f"  {benchmark.label}: {n} items{times}; {shown} (power 0.8, one model alone right on 20 % of the items)"
@@ -133,8 +104,8 @@ def rows(found: Report) -> list[list[str]]:
             shares = [f"{benchmark['metrics'][s]['value']:.1%}" for s in SHARES]
             of = f" of {spec['of']}" if spec["of"] and spec["items"] < spec["of"] else ""
             hashes = [spec["prompts_sha256"][:8], spec["spec_sha256"][:8]]
-            floor = spread(benchmark["reruns"], metric, value["value"])
-            table.append([name, metric.replace("_at_", "@"), estimate(value) + mark, f"{value['n']}{of}", *shares, floor, *hashes])
+            score = [name, metric.replace("_at_", "@"), estimate(value) + mark, f"{value['n']}{of}"]
+            table.append([*score, *shares, _floor(benchmark["floors"].get(metric)), *hashes])
     return table
 
 
@@ -146,21 +117,16 @@ def lines(found: Report) -> Iterator[str]:
         if benchmark["spec"]["overlong"]:
             yield f"{name}: {benchmark['spec']['overlong']} of {benchmark['spec']['requests']} prompts don't fit and count as wrong"
     if (comparison := found.get("comparison")) is not None:
-        yield f"compared with {comparison['with']} on the same items (95 % intervals, p by Holm over all):"
+        yield f"compared with {comparison['with']} on the same items:"
         for name, metrics in comparison["benchmarks"].items():
             for metric, test in metrics.items():
-                change = f"{test['difference']['value']:+.3f} [{test['difference']['low']:+.3f}, {test['difference']['high']:+.3f}]"
-                shown = f"{test['verdict']} ({test['test']}, p={test['p_adjusted']:.3g})"
-                yield f"  {name} {metric.replace('_at_', '@')}: {change}, n={test['difference']['n']}: {shown}"
+                yield f"  {name} {metric.replace('_at_', '@')}: {test['text']}"
     yield f"items: {found['output']}/items.jsonl"
 
 
-def spread(reruns: Mapping[str, list[float]] | None, metric: str, first: float) -> str:
-    """How far scores of runs with other seeds lay apart at most; empty without reruns."""
-    if not reruns or metric not in reruns:
-        return ""
-    values = [first, *reruns[metric]]
-    return f"±{(max(values) - min(values)) / 2:.3f} ({len(values)} runs)"
+def _floor(found: Mapping[str, Any] | None) -> str:
+    """How far two runs lie apart by chance; empty where that was never measured."""
+    return f"±{found['half_width']:.3f} ({found['runs']} runs)" if found else ""
 
 
 def estimate(value: Mapping[str, Any]) -> str:

@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from components.benchmarks.wordproblems import Config as WordProblems
 from components.config import Choice, MethodConfig
+from components.noise import LEAST_RUNS
 
 
 class EvaluateConfig(MethodConfig):
@@ -17,7 +18,7 @@ class EvaluateConfig(MethodConfig):
         benchmarks: what is measured, each at most once under one name.
         num_fewshot: solved examples before every held-out item, the same ones for all, drawn with the run's seed from ``sft``;
             benchmarks with data of their own have ``shots``.
-        reruns: so often everything is measured again with further seeds, which gives the noise floor.
+        reruns: so often everything is measured again with further seeds, which gives the noise floor; 2 or more.
     """
 
     benchmarks: list[Annotated[Any, Choice("benchmark")]] = Field([WordProblems()], min_length=1)
@@ -30,6 +31,13 @@ class EvaluateConfig(MethodConfig):
         names = [benchmark.label for benchmark in value]
         if double := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"benchmark {double[0]!r} stands twice; items are told apart by benchmark and id: give one a 'name'")
+        return value
+
+    @field_validator("reruns")
+    @classmethod
+    def _enough(cls, value: int) -> int:
+        if 0 < value + 1 < LEAST_RUNS:
+            raise ValueError(f"one rerun gives no noise floor; set {LEAST_RUNS - 1} or more, or 0 for none")
         return value
 
     def splits(self) -> tuple[str, ...]:

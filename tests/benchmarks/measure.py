@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components.comparison import compare
+from components.comparison import compare_folders
 from components.settings import Settings
 
 Row = tuple[str, str, str]
@@ -70,7 +70,8 @@ def quickstart(root: Path) -> list[Row]:
     last = [name for name in first["metrics"] if name != "export"][-1]
 
     def difference(after: str, before: str) -> Any:
-        return compare(places[after], places[before], "wordproblems", "accuracy")
+        settings = Settings(home=home)
+        return compare_folders(places[after], places[before], settings, ("accuracy",))[0].difference
 
     base = first["figures"]["base"]
     scores = ", ".join(f"{name} {shown(values['accuracy'])}" for name, values in first["metrics"].items())

@@ -97,10 +97,10 @@ def test_marks_and_comparison(folder: Path) -> None:
 
     good, poor = items("good", lambda i: float(i % 2 == 0)), items("poor", lambda i: float(i % 5 == 0))
     near = items("near", lambda i: float(i % 2 == 0 or i == 1))
-    report = {"benchmarks": {"b": {"metrics": {"accuracy": {}, "accuracy@x": {}, "truncated": {}}}}}
-    found = {name: scores.compare(good, other, report)["b"] for name, other in (("poor", poor), ("near", near), ("same", good))}
-    assert [test["accuracy"]["verdict"] for test in found.values()] == ["better", "no difference shown", "no difference shown"]
-    assert scores.compare(poor, good, report)["b"]["accuracy"]["verdict"] == "worse"
+    settings = Settings(home=folder / "home")
+    found = {name: scores.compare(good, other, settings)["b"] for name, other in (("poor", poor), ("near", near), ("same", good))}
+    assert [test["accuracy"]["call"] for test in found.values()] == ["better", "no difference shown", "no difference shown"]
+    assert scores.compare(poor, good, settings)["b"]["accuracy"]["call"] == "worse"
     assert scores.marked({"truncated": {"value": 0.02}, "unparsed": {"value": 0.021}}) == ["unparsed"]
     assert scores.marked({"a.truncated": {"value": 0.5}, "b.truncated": {"value": 0}}, "b.accuracy") == []
 
@@ -118,7 +118,7 @@ def test_a_folder_is_measured_once_and_compared(home: Any, folder: Path, tiny_ll
     assert {"accuracy@odd", "accuracy@even"} <= own["metrics"].keys()
     assert len(own["spec"]["prompts_sha256"]) == len(own["spec"]["spec_sha256"]) == 64
     assert len(own["reruns"]["accuracy"]) == 2
-    assert found["comparison"]["benchmarks"]["own"]["accuracy"]["verdict"] == "no difference shown"
+    assert found["comparison"]["benchmarks"]["own"]["accuracy"]["call"] == "no difference shown"
     assert "own: 12 items; too few to show any difference" in done.stderr
     assert {stage["status"] for stage in found["stages"]} == {"ran"}
     again = home.command(*command)
