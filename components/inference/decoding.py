@@ -280,7 +280,7 @@ class Known:
     """Prefixes of earlier prompts, most recently used last.
 
     Args:
-        tokens: how many they hold together at most.
+        tokens: how many they hold together at most; the newest stays whatever its length.
     """
 
     def __init__(self, tokens: int) -> None:
@@ -291,7 +291,7 @@ class Known:
         """Keeps a prefix, and lets go of the longest unused ones where there is no room."""
         self._prefixes[tuple(ids)] = prefix
         self._prefixes.move_to_end(tuple(ids))
-        while sum(map(len, self._prefixes)) > self.tokens:
+        while len(self._prefixes) > 1 and sum(map(len, self._prefixes)) > self.tokens:
             self._prefixes.popitem(last=False)
 
     def shorten(self, shared: Shared, before: Prefix | None) -> tuple[Shared, Prefix | None]:
