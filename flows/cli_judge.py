@@ -111,12 +111,11 @@ def _record(report: Mapping[str, Any], uri: str, settings: Settings) -> dict[str
     from components.judges.judgement import judgement
     from components.registry import Registry
 
-    registry: Any = Registry(settings)
+    registry = Registry(settings)
     other = next(side for side in report["models"] if side["name"] != uri)
     against = registry.resolve(other["name"]).digest if other["name"].startswith("models:/") else other["digest"] or other["name"]
     found = judgement(report, report["calibrations"], uri, against)
-    registry.supplement(uri, {"judgement": found})
-    shown = registry.show(uri)
+    shown = registry.supplement(uri, {"judgement": found})
     return {"version": shown["uri"], "gate": shown["gate"]["verdict"], "judgement": found}
 
 

@@ -14,7 +14,6 @@ from components.registry import Registry
 from components.settings import Settings
 from flows import cli_judge
 
-pytestmark = pytest.mark.skipif(not hasattr(Registry, "supplement"), reason="this registry takes no evidence after registration")
 PARITY = {
     "ok": True,
     "reload": {"identical_tokens": True, "max_logit_difference": 0.0},
