@@ -128,7 +128,10 @@ def build(recipe: Recipe) -> Graph:
         models["export"] = ModelSource("export")
         evaluate("export")
     if recipe.contamination is not None:
-        add("contamination", "screen", recipe.contamination, recipe.contamination.splits())
+        chosen: list[Any] = recipe.evaluate.benchmarks if recipe.evaluate is not None else []  # type: ignore[attr-defined]
+        names = sorted({name for benchmark in chosen if (name := benchmark.stored()) is not None})
+        screen = recipe.contamination.model_copy(update={"stored": tuple(names)})
+        add("contamination", "screen", screen, screen.splits())
     return Graph(tuple(nodes), models, final)
 
 
@@ -190,7 +193,7 @@ def inputs(
 ) -> Inputs:
     """What a stage function gets; of the benchmarks' data what this stage measures."""
     models = {role: model_ref(source, sealed, outside) for role, source in node.models.items()}
-    needed = [config.stored() for config in getattr(node.config, "benchmarks", ())]
+    needed = [config.stored() for config in getattr(node.config, "benchmarks", ())] + list(getattr(node.config, "stored", ()))
     return Inputs(data, models, {name: ref for name, ref in (benchmarks or {}).items() if name in needed})
 
 

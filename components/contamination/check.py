@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -146,7 +146,8 @@ def look(
             name: Said(False, silent[name]) if name in silent else _said(name, benchmark, found, items, notes.get(name, ""))
             for name in CORPUS
         } | {name: Said(False, "no model was given") for name in MODEL}
-    result.matches = [_record(match, items, found) for key in sorted(found.matches) for match in found.matches[key]]
+    hidden = {benchmark.name for benchmark in benchmarks if benchmark.hidden}
+    result.matches = [_record(match, items, found, hidden) for key in sorted(found.matches) for match in found.matches[key]]
     result.matches.sort(key=lambda m: (m["benchmark"], m["position"], CORPUS.index(m["method"])))
     return result
 
@@ -200,9 +201,11 @@ def _said(method: str, benchmark: Benchmark, found: Scanned, items: Sequence[Ite
     return Said(True, note, ids)
 
 
-def _record(match: Match, items: Sequence[Item], found: Scanned) -> dict[str, Any]:
-    """One line of ``matches.jsonl``: the item and the training row, side by side."""
+def _record(match: Match, items: Sequence[Item], found: Scanned, hidden: Collection[str]) -> dict[str, Any]:
+    """One line of ``matches.jsonl``: the item and the training row, side by side, unless its benchmark's texts are hidden."""
     item = items[match.item]
+    if item.benchmark in hidden:
+        item, match = replace(item, text="", choices=()), replace(match, text="")
     return {
         "benchmark": item.benchmark,
         "id": item.id,

@@ -23,7 +23,7 @@ def with_and_without(items: Iterable[Mapping[str, Any]], matches: Iterable[Mappi
     """Each metric of an evaluation over all items, over those that weren't flagged, and over those that were.
 
     An evaluated item is flagged if a match has its id and its prompt holds the match's item: the names of benchmarks may differ,
-    their texts may not.
+    their texts may not. Where texts are hidden the id alone counts.
 
     Args:
         items: of the evaluation's ``items.jsonl``.
@@ -39,7 +39,7 @@ def with_and_without(items: Iterable[Mapping[str, Any]], matches: Iterable[Mappi
     groups: dict[str, list[tuple[Mapping[str, Any], bool]]] = {}
     for item in items:
         prompt = f" {' '.join(wording.words(_text(item['prompt'])))} "
-        bad = any(f" {text} " in prompt for text in texts.get(str(item["id"]), ()))
+        bad = any(not text or f" {text} " in prompt for text in texts.get(str(item["id"]), ()))
         groups.setdefault(item["benchmark"], []).append((item, bad))
     return {name: _metrics(group) for name, group in groups.items() if any(bad for _, bad in group)}
 

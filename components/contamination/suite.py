@@ -10,10 +10,12 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from components.artifacts import BenchmarkRef
+from components.benchmarks import _stored
 from components.contamination.items import Item
 from components.data import records
 from components.data.records import Record
@@ -31,10 +33,11 @@ FIELDS = tuple(_KNOWN)
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A benchmark's items in their order."""
+    """A benchmark's items in their order. The texts of a ``hidden`` one may not be shown or kept."""
 
     name: str
     items: tuple[Item, ...]
+    hidden: bool = False
 
 
 def load(path: Path, fields: Mapping[str, str] | None = None, name: str = "") -> Benchmark:
@@ -47,9 +50,16 @@ def load(path: Path, fields: Mapping[str, str] | None = None, name: str = "") ->
         InputError: naming file, row and field.
     """
     if path.is_dir():
+        if (path / _stored.ABOUT).is_file():
+            return stored(BenchmarkRef(path.name, path, ""))
         file, known = _in_folder(path)
         return of(known, _rows(file), file, fields or {})
     return of(name or path.name.split(".")[0], _rows(path, headless=_numbered(fields or {})), path, fields or {})
+
+
+def stored(ref: BenchmarkRef) -> Benchmark:
+    """A benchmark of the home, of which the texts are shown nowhere if its authors ask for that."""
+    return replace(of(ref.name, iter(_stored.items(ref)), ref.path / _stored.ITEMS, {}), hidden=_stored.protected(ref))
 
 
 def of(name: str, rows: Iterator[Record], path: Path, fields: Mapping[str, str]) -> Benchmark:
@@ -68,10 +78,6 @@ def of(name: str, rows: Iterator[Record], path: Path, fields: Mapping[str, str])
 
 
 def _in_folder(path: Path) -> tuple[Path, str]:
-    if (path / "benchmark.json").is_file():
-        if not (path / "items.jsonl").is_file():
-            raise InputError(f"{path} holds no items in plain text; unveil them into a file first")
-        return path / "items.jsonl", str(json.loads((path / "benchmark.json").read_bytes())["name"])
     if (path / "heldout.jsonl").is_file():
         return path / "heldout.jsonl", "heldout"
     raise InputError(f"{path} is no benchmark: it has neither benchmark.json nor heldout.jsonl; give a file")

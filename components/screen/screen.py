@@ -32,10 +32,13 @@ class Config(Policy, MethodConfig):
 
     Attributes:
         training: splits that the model is trained on.
+        stored: benchmarks with data of their own; filled from the recipe's ``evaluate``.
     """
 
     method: Literal["screen"] = "screen"
     training: tuple[Literal["corpus", "sft", "preference", "prompts"], ...] = Field(_TRAINING, min_length=1)
+
+    stored: tuple[str, ...] = ()
 
     def splits(self) -> tuple[str, ...]:
         """Training splits, and what is held out."""
@@ -67,4 +70,4 @@ def _benchmarks(inputs: Inputs) -> list[Benchmark]:
     found = []
     if inputs.data is not None and "heldout" in inputs.data.splits:
         found.append(suite.load(inputs.data.path))
-    return found + [suite.load(ref.path) for _, ref in sorted(getattr(inputs, "benchmarks", {}).items())]
+    return found + [suite.stored(ref) for _, ref in sorted(inputs.benchmarks.items())]

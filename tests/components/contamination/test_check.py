@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -188,3 +189,21 @@ def test_rephrased_mmlu_is_found_where_ngrams_find_nothing(shared: Callable[...,
     train = [[row["question"], row["answer"]] for row in shared("gsm8k/train.jsonl")[:400]]
     test = [Item("gsm8k", str(i), row["question"]) for i, row in enumerate(shared("gsm8k/test.jsonl")[:100])]
     assert len({hit.item for hit in found("rephrased", test, train)}) <= 0.02 * len(test)
+
+
+def test_texts_of_a_protected_benchmark_are_kept_nowhere(tmp_path: Path) -> None:
+    files = corpus(tmp_path, f"Q: {QUESTION} A: 8")
+    policy = Policy.model_validate({"methods": [{"method": "exact"}], "require": ["exact"]})
+    found = look([replace(BENCHMARK, hidden=True)], files, policy, tmp_path / "work")
+    assert [(match["id"], match["row"], match["item"], match["training"]) for match in found.matches] == [("0", 1, "", "")]
+    items = [{"benchmark": "b", "id": i, "prompt": "", "scores": {"accuracy": 1.0}} for i in "01"]
+    assert with_and_without(items, found.matches)["b"]["accuracy"]["without"]["n"] == 1
+
+
+def test_stored_benchmarks_are_items_with_their_ids(tmp_path: Path) -> None:
+    folder = tmp_path / "mmlu_pro"
+    folder.mkdir()
+    (folder / "benchmark.json").write_text(json.dumps({"name": "mmlu_pro", "items": 1}))
+    row = {"id": "7", "group": "law", "question": "Q?", "options": ["a a", "b b"], "answer": "B"}
+    (folder / "items.jsonl").write_text(json.dumps(row) + "\n")
+    assert load(folder) == Benchmark("mmlu_pro", (Item("mmlu_pro", "7", "Q?", ("a a", "b b"), "b b"),))

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from components import graph, recipe
-from components.artifacts import DatasetRef, Inputs
+from components.artifacts import BenchmarkRef, DatasetRef, Inputs
 from components.contamination.scores import read_matches
 from components.recipe import Recipe
 from components.screen import screen
 from components.stage import Stage
+from tests.conftest import TINY
 
 CONFIG = screen.Config.model_validate(
     {"methods": [{"method": "exact"}, {"method": "ngram", "long": 40, "share": 1.0}], "require": ["exact", "ngram"]}
@@ -72,3 +73,16 @@ def test_a_recipe_has_the_stage_only_if_it_asks_for_it(tiny_recipe: Recipe) -> N
     assert (node.module, node.models) == ("components.screen.screen", {})
     assert set(node.splits) == {"corpus", "sft", "preference", "prompts", "heldout"}
     assert "components.contamination.detectors.ngram" in node.modules
+
+
+def test_stored_benchmarks_of_the_evaluation_reach_the_stage(tmp_path: Path, tiny_data: DatasetRef) -> None:
+    asked = ["contamination={}", "evaluate.benchmarks=[{method: wordproblems}, {method: mmlu_pro}]"]
+    node = graph.build(recipe.load(str(TINY), asked)).node("contamination")
+    (tmp_path / "benchmark.json").write_text('{"name": "mmlu_pro"}')
+    (tmp_path / "items.jsonl").write_text(
+        json.dumps({"id": "7", "question": "Which green frog sang?", "options": ["a", "b"]}) + "\n"
+    )
+    refs = {name: BenchmarkRef(name, tmp_path, "md5") for name in ("mmlu_pro", "gsm8k")}
+    given = graph.inputs(node, tiny_data, {}, {}, refs)
+    assert list(given.benchmarks) == ["mmlu_pro"]
+    assert [benchmark.name for benchmark in screen._benchmarks(given)] == ["heldout", "mmlu_pro"]
