@@ -36,7 +36,7 @@ class EvaluateConfig(MethodConfig):
     @field_validator("reruns")
     @classmethod
     def _enough(cls, value: int) -> int:
-        if 0 < value + 1 < LEAST_RUNS:
+        if 0 < value < LEAST_RUNS - 1:
             raise ValueError(f"one rerun gives no noise floor; set {LEAST_RUNS - 1} or more, or 0 for none")
         return value
 
