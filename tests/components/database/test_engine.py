@@ -147,4 +147,30 @@ def test_postgresql_by_url(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError), database.write() as session:
         session.add(row())
     with database.write() as session:
-        session.execute(text("DROP TABLE registrations, overrides, alembic_version"))
+        session.execute(text("DROP SCHEMA public CASCADE; CREATE SCHEMA public"))
+
+
+@pytest.mark.postgres
+def test_postgresql_keeps_the_audit_log_as_it_was_written(tmp_path: Path) -> None:
+    """Needs an empty database, like the test above."""
+    given = Settings()
+    if not (given.database_url or "").startswith("postgresql"):
+        pytest.skip("LAPIDAR_DATABASE_URL names no PostgreSQL database")
+    from sqlalchemy import text
+
+    from components import audit
+
+    database = open_database(given)
+    try:
+        for number in range(3):
+            with database.write() as session:
+                audit.append(session, "local", "m", "promote", who="Ada", to_version=str(number))
+        for statement in ("UPDATE audit_log SET who = 'Eve'", "DELETE FROM audit_log", "TRUNCATE audit_log"):
+            with pytest.raises(Exception, match="only ever added to"), database.write() as session:
+                session.execute(text(statement))
+        with database.read() as session:
+            assert list(audit.faults(session)) == []
+            assert [entry.position for entry in audit.entries(session, "local")] == [1, 2, 3]
+    finally:
+        with database.write() as session:
+            session.execute(text("DROP SCHEMA public CASCADE; CREATE SCHEMA public"))
