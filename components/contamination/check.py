@@ -96,10 +96,6 @@ class Found:
     matches: list[dict[str, Any]] = field(default_factory=list)
     rows: dict[str, int] = field(default_factory=dict)
 
-    def flagged(self) -> dict[str, set[str]]:
-        """Ids of all flagged items by benchmark."""
-        return {name: {item for said in by.values() for item in said.flagged} for name, by in self.said.items()}
-
 
 def look(
     benchmarks: Sequence[Benchmark],

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
 from components.artifacts import Inputs
 from components.config import MethodConfig
 from components.contamination import check, corpus, suite
@@ -24,31 +22,28 @@ from components.contamination.suite import Benchmark
 from components.data.records import write
 from components.stage import Stage
 
-_TRAINING: tuple[Literal["corpus", "sft", "preference", "prompts"], ...] = ("corpus", "sft", "preference", "prompts")
+_TRAINING = ("corpus", "sft", "preference", "prompts")
 
 
 class Config(Policy, MethodConfig):
-    """Which training splits are looked through, and how.
+    """How the training splits are looked through: all of them, so that none is overlooked.
 
     Attributes:
-        training: splits that the model is trained on.
         stored: benchmarks with data of their own; filled from the recipe's ``evaluate``.
     """
 
     method: Literal["screen"] = "screen"
-    training: tuple[Literal["corpus", "sft", "preference", "prompts"], ...] = Field(_TRAINING, min_length=1)
-
     stored: tuple[str, ...] = ()
 
     def splits(self) -> tuple[str, ...]:
         """Training splits, and what is held out."""
-        return (*self.training, "heldout")
+        return (*_TRAINING, "heldout")
 
 
 def run(config: Config, inputs: Inputs, stage: Stage) -> None:
     """Looks for every benchmark in every training split."""
     data = inputs.data
-    names = [name for name in config.training if data is not None and name in data.splits]
+    names = [name for name in _TRAINING if data is not None and name in data.splits]
     files = [corpus.Source(data.file(name), f"{name}.jsonl", name) for name in names] if data is not None else []
     total, done = sum(source.path.stat().st_size for source in files), 0
 
