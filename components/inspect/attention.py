@@ -45,7 +45,7 @@ class Config(ViewConfig):
     heads: tuple[int, ...] | None = None
     maps: bool = True
     max_tokens: int = Field(64, ge=2, le=1024)
-    max_values: int = Field(200_000, ge=1, le=700_000)
+    max_values: int = Field(60_000, ge=1, le=700_000)
 
 
 def view(config: Config, model: Any, tokenizer: Any, prompt: Prompt) -> Document:

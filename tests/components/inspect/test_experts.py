@@ -72,3 +72,9 @@ def test_balance_of_known_loads() -> None:
     assert one["aux_loss"] == pytest.approx(4)
     assert (one["busiest"], one["unused"]) == (4, 3)
     assert one["dropped"] == pytest.approx(5 / 8)  # room for ceil(1.25 · 8 / 4) = 3 of 8
+
+
+def test_experts_stand_in_the_order_of_their_weights() -> None:
+    found = _routing(torch.zeros(2, 4), torch.tensor([[0.2, 0.7], [0.6, 0.1]]), torch.tensor([[3, 1], [0, 2]]), 1.0)
+    assert found["experts"] == [[1, 3], [0, 2]]
+    assert found["weights"] == [[0.7, 0.2], [0.6, 0.1]]
