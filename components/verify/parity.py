@@ -129,8 +129,10 @@ def _speed(ref: ModelRef, rows: list[list[int]], device: str) -> dict[str, Any]:
 
 def _timed(engine: Any, row: list[int], tokens: int) -> tuple[float, int]:
     """(seconds, tokens made) of one answer."""
+    from components.inference.sampling import Sampling
+
     began = time.perf_counter()
-    made = len(engine.generate([row], max_new_tokens=tokens)[0].ids)
+    made = len(engine.generate([row], Sampling(max_new_tokens=tokens))[0].ids)
     return time.perf_counter() - began, made
 
 
