@@ -170,7 +170,8 @@ def _state(model: Any) -> tuple[Any, ...]:
     hooks = [len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()]
     attention = [m.config._attn_implementation for m in model.modules() if hasattr(m, "config")]
     random = torch.random.get_rng_state().tolist()
-    return hooks, attention, [m.training for m in model.modules()], random, sum(float(p.double().sum()) for p in model.parameters())
+    weights = sum(float(p.detach().double().sum()) for p in model.parameters())
+    return hooks, attention, [m.training for m in model.modules()], random, weights
 
 
 def test_a_document_that_is_too_large_is_refused(built: Build, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
