@@ -2,7 +2,6 @@
 
     python tests/benchmarks/contamination.py throughput 100 1000    # MB of corpus against MMLU-Pro, 50 planted items
     python tests/benchmarks/contamination.py rephrased              # threshold against recall and false alarms
-    python tests/benchmarks/contamination.py minhash                # rensa beside datasketch
 
 ``throughput`` runs the command itself in a process of its own and watches the memory of it and its children.
 """
@@ -16,7 +15,6 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -159,36 +157,11 @@ def rephrased() -> None:
         )
 
 
-def minhash() -> None:
-    """Signatures of 20,000 sets of 40 shingles, 128 permutations."""
-    import rensa
-    from datasketch import MinHash
-
-    hashes = np.random.default_rng(0).integers(0, 2**63, 20_000 * 40, dtype=np.uint64)
-    sets = [hashes[i : i + 40] for i in range(0, len(hashes), 40)]
-    ends = np.arange(0, len(hashes) + 1, 40, dtype=np.uint64)
-    for name, make_all in (
-        ("rensa", lambda: rensa.RMinHash.digest_matrix_from_flat_token_hashes(hashes, ends, 128, 1).to_rows()),
-        ("datasketch", lambda: [_sketch(MinHash, some) for some in sets]),
-    ):
-        began = time.perf_counter()
-        make_all()
-        print(f"{name}: {time.perf_counter() - began:.2f} s")
-
-
-def _sketch(kind: Any, hashes: Iterator[Any]) -> Any:
-    made = kind(num_perm=128, seed=1)
-    made.update_batch([value.tobytes() for value in hashes])
-    return made
-
-
 if __name__ == "__main__":
     match sys.argv[1:]:
         case ["throughput", *sizes]:
             throughput([int(size) for size in sizes] or [100])
         case ["rephrased"]:
             rephrased()
-        case ["minhash"]:
-            minhash()
         case _:
             sys.exit(__doc__)
