@@ -29,6 +29,7 @@ SECTIONS = {
     "evaluate": "components.evaluate",
     "benchmark": "components.benchmarks",
     "verify": "components.verify",
+    "kv": "components.inference.kv",
     "inspect": "components.inspect",
     "contamination": "components.contamination.detectors",
     "membership": "components.contamination.membership",

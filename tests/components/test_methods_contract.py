@@ -24,6 +24,7 @@ CALLABLES = {
     "contamination": "detector",
     "membership": "test",
     "inspect": "view",
+    "kv": "compress",
 }
 """What a section calls; all other sections' methods are stages and have ``run``."""
 
