@@ -77,7 +77,7 @@ class KVCache:
         """
         if ids.shape[-1] == 0:
             raise InputError("the prompt is empty; the model needs at least one token to start from")
-        pieces = [ids] if self.length == 0 else list(ids.split(1, -1))
+        pieces = [ids] if self.length == 0 else [ids[:, place : place + 1] for place in range(ids.shape[-1])]
         return [self._pass(piece) for piece in pieces][-1]
 
     @property
@@ -151,9 +151,7 @@ class Generated:
     usage: Usage
 
 
-def generate(
-    model: Any, prompt: Sequence[int], config: MethodConfig, sampling: Sampling, end_ids: Sequence[int] = ()
-) -> Generated:
+def generate(model: Any, prompt: Sequence[int], config: MethodConfig, sampling: Sampling, end_ids: Sequence[int] = ()) -> Generated:
     """One answer to a tokenized prompt over a compressed cache; draws are those of the engine for its first prompt.
 
     Stop strings and several answers are the engine's affair; ``sampling``'s are left aside.

@@ -4,10 +4,12 @@
 
 **Perplexity**: real stories; 320 tokens are the prompt, the 64 after them are scored as if decoded one by one.
 
-**Recall**: a story names its hero in its first sentence; then about 170 tokens of a real story go by in which no such name
-stands; then ``The name of the little dog was``. The right name has to be more probable, by its summed log-likelihood, than
-three others of the same number of tokens. Each name is right equally often in each filler, so guessing scores 1/4 and so does
-whatever a model prefers without having read the beginning.
+**Recall**: a story names its hero in its first sentences; then 170 tokens of other real stories go by in which none of the
+names stands; then somebody says ``"Thank you,``. The hero's name has to be more probable, by its summed log-likelihood, than
+three others of as many tokens. Each filler comes once with each hero, so guessing scores 1/4, and so does whatever a model
+prefers without having read the beginning. (Asked for the name outright, "The little dog's name was", this model finds 45 %:
+it has learnt to tell stories, not to answer.) A window that has lost the beginning still does better than chance: what later
+tokens took over from it before it was evicted stays in their values.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from components.settings import Settings
 from components.statistics import wilson
 
 RATIOS = (0.0, 0.25, 0.5, 0.75, 0.9)
-NAMES = ("Max", "Sam", "Tom", "Tim")
+NAMES = ("Max", "Sue", "Bob", "Amy")
+BEGINNING = "Once upon a time, there was a little girl named {0}. {0} loved to play in the park. {0} was very happy."
+QUESTION = ' "Thank you,'
 PROMPT, SCORED, TEXTS = 320, 64, 48
 FILLER, FILLERS = 170, 40
 LABELS = {"expected_attention": "expected attention", "window": "window + sinks", "cam": "CaM", "merging": "merging"}
@@ -43,48 +47,39 @@ def perplexity(model: Any, config: Any, rows: torch.Tensor) -> tuple[float, floa
     return math.exp(torch.stack(nats).mean().item()), 1 - cache.usage.nbytes / cache.usage.full_nbytes
 
 
-def recall(model: Any, config: Any, stories: list[torch.Tensor], names: list[list[int]]) -> tuple[int, int]:
-    """(right, items). A story of each name is one row of each filler's batch."""
-    right = items = 0
-    for rows in stories:
-        scores = []
-        for candidate in names:
-            cache = KVCache(model, config)
-            logits = cache.forward(rows)
-            score = torch.zeros(len(rows))
-            for token in candidate:
-                score += logits.log_softmax(-1)[:, token]
-                logits = cache.forward(torch.full((len(rows), 1), token))
-            scores.append(score)
-        best = torch.stack(scores, 1).argmax(1)
-        right += int((best == torch.arange(len(rows))).sum())
-        items += len(rows)
-    return right, items
+def recall(model: Any, config: Any, rows: torch.Tensor, names: list[list[int]]) -> tuple[int, int]:
+    """(right, items). Row i is a story of hero i modulo the number of names."""
+    scores = []
+    for name in names:
+        cache = KVCache(model, config)
+        logits, score = cache.forward(rows), torch.zeros(len(rows))
+        for token in name:
+            score += logits.log_softmax(-1)[:, token]
+            logits = cache.forward(torch.full((len(rows), 1), token))
+        scores.append(score)
+    heroes = torch.arange(len(rows)) % len(names)
+    return int((torch.stack(scores, 1).argmax(1) == heroes).sum()), len(rows)
 
 
-def material(tokenizer: Any, text: str) -> tuple[torch.Tensor, list[torch.Tensor], list[list[int]]]:
-    """(rows for perplexity, one batch a filler for recall, the names' tokens)."""
+def material(tokenizer: Any, text: str) -> tuple[torch.Tensor, torch.Tensor, list[list[int]]]:
+    """(rows for perplexity, rows for recall, the names' tokens)."""
 
-    def encode(piece: str) -> list[int]:
-        ids: list[int] = tokenizer(piece, add_special_tokens=False)["input_ids"]
-        return ids
+    def encode(piece: str, before: str = "x") -> list[int]:
+        """Tokens of a piece that stands after something else."""
+        ids: list[int] = tokenizer(before + piece, add_special_tokens=False)["input_ids"]
+        return ids[len(tokenizer(before, add_special_tokens=False)["input_ids"]) :]
 
-    stories = [s.strip() for s in text.split("\n\n\n") if s.strip()] if "\n\n\n" in text else [text]
-    ids = encode(text)
+    ids = encode(text, "")
     step = (len(ids) - PROMPT - SCORED) // TEXTS
-    rows = torch.tensor([[1, *ids[i * step : i * step + PROMPT + SCORED - 1]] for i in range(TEXTS)])
-    question = encode(" The name of the little dog was")
-    answers = [encode(f"x {name}")[len(encode("x")) :] for name in NAMES]
-    paragraphs = [p for s in stories for p in s.split("\n\n") if not any(name in p for name in NAMES)]
-    filler = encode(" ".join(paragraphs))
-    begins = [encode(f"Once upon a time, there was a little dog. The name of the little dog was {n}. {n} was a happy dog.") for n in NAMES]
-    if len({len(a) for a in answers}) > 1 or len({len(b) for b in begins}) > 1:
-        raise SystemExit(f"the names have different numbers of tokens: {dict(zip(NAMES, answers, strict=True))}")
+    rows = [[1, *ids[i * step : i * step + PROMPT + SCORED - 1]] for i in range(TEXTS)]
+    names = [encode(f" {name}") for name in NAMES]
+    begins = [encode(BEGINNING.format(name), "") for name in NAMES]
+    if len({len(name) for name in names}) > 1 or len({len(begin) for begin in begins}) > 1:
+        raise SystemExit(f"the names have different numbers of tokens: {dict(zip(NAMES, names, strict=True))}")
+    filler = encode(" ".join(p for p in text.split("\n\n") if not any(name in p for name in NAMES)), "")
     gap = (len(filler) - FILLER) // FILLERS
-    batches = [
-        torch.tensor([[1, *begin, *filler[i * gap : i * gap + FILLER], *question] for begin in begins]) for i in range(FILLERS)
-    ]
-    return rows, batches, answers
+    stories = [[1, *begin, *filler[i * gap :][:FILLER], *encode(QUESTION)] for i in range(FILLERS) for begin in begins]
+    return torch.tensor(rows), torch.tensor(stories), names
 
 
 def draw(results: dict[str, list[tuple[float, float, float]]], chance: float, path: Path) -> None:
@@ -128,7 +123,7 @@ def main() -> None:
     text = (Settings().shared / "data" / "tinystories_sample" / "tinystories.txt").read_text(encoding="utf-8")
     rows, stories, names = material(AutoTokenizer.from_pretrained(folder), text)
     results: dict[str, list[tuple[float, float, float]]] = {}
-    print(f"{TEXTS} texts; {len(stories) * len(NAMES)} names to recall over {stories[0].shape[1]} tokens, chance 1/{len(NAMES)}\n")
+    print(f"{TEXTS} texts; {len(stories)} names to recall over {stories.shape[1]} tokens, chance 1/{len(NAMES)}\n")
     print("| method | ratio | bytes saved | perplexity | names recalled |\n| --- | --- | --- | --- | --- |")
     full = None
     for method in ["full", *(m for m in methods.names("kv") if m != "full")]:

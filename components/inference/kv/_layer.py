@@ -91,10 +91,8 @@ def queries(attention: Any, hidden: Tensor) -> Tensor:
             "use full, quantized or window"
         )
     heads, width = attention.config.num_attention_heads, attention.head_dim
-    if hasattr(attention, "q_proj"):
-        states = attention.q_proj(hidden)
-    else:
-        states = attention.qkv_proj(hidden)[..., : heads * width]
+    split = hasattr(attention, "q_proj")
+    states = attention.q_proj(hidden) if split else attention.qkv_proj(hidden)[..., : heads * width]
     norm = getattr(attention, "q_norm", None)
     # Qwen3 normalises each head, OLMo 2 all heads together.
     if norm is not None and norm.weight.shape[-1] != width:

@@ -18,6 +18,9 @@ class QuantizedLayer(DynamicLayer):  # type: ignore[misc]
     What a forward pass is handed is exact for its own tokens and for those that wait, dequantized for the others.
     """
 
+    keys: torch.Tensor
+    values: torch.Tensor
+
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config

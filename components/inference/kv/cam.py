@@ -44,9 +44,7 @@ def step(config: Config, layer: Layer) -> Kept:
     while layer.keys.shape[2] > count:
         layer = replace(layer, values=_merged(config, layer, sinks))
         left = torch.arange(layer.keys.shape[2], device=layer.keys.device) != sinks
-        layer = replace(
-            layer, keys=layer.keys[:, :, left], values=layer.values[:, :, left], positions=layer.positions[:, :, left]
-        )
+        layer = replace(layer, keys=layer.keys[:, :, left], values=layer.values[:, :, left], positions=layer.positions[:, :, left])
     return everything(layer)
 
 
@@ -77,4 +75,5 @@ def attention(layer: Layer) -> Tensor:
     batch, kv_heads, _, width = layer.keys.shape
     grouped = states.view(batch, kv_heads, -1, width)
     logits = torch.einsum("bhgd,bhnd->bhgn", grouped, layer.keys) * layer.attention.scaling
-    return logits.float().softmax(-1).mean(2)
+    weights: Tensor = logits.float().softmax(-1).mean(2)
+    return weights

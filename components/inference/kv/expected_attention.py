@@ -50,7 +50,7 @@ def scores(config: Config, layer: Layer) -> Tensor:
     mean, covariance = _future_queries(config, layer)
     keys, values = layer.keys[:, :, config.sinks :], layer.values[:, :, config.sinks :]
     scale = layer.attention.scaling
-    batch, kv_heads, cached, width = keys.shape
+    batch, kv_heads, _, width = keys.shape
     mean = mean.view(batch, kv_heads, -1, width)
     covariance = covariance.view(batch, kv_heads, -1, width, width)
     logits = torch.einsum("bhnd,bhgd->bhgn", keys, mean) * scale

@@ -88,7 +88,8 @@ def decode(coded: tuple[Tensor, Tensor, Tensor], width: int, dim: int, size: int
     codes = (packed.unsqueeze(-1) >> shifts) & (2**width - 1)
     dim = dim % packed.ndim
     codes = codes.movedim(-1, dim + 1).flatten(dim, dim + 1).narrow(dim, 0, size)
-    return codes.float() * scale.float() + offset.float()
+    states: Tensor = codes.float() * scale.float() + offset.float()
+    return states
 
 
 def _packed(size: int, width: int) -> int:

@@ -147,9 +147,9 @@ def test_kept_keys_are_seen_as_by_a_mask_over_the_full_cache() -> None:
     mask[0, [*kept, 30]] = 1
     full = KVCache(model(name), config("full", 0))
     full.forward(ids)
-    expected = model(name)(
-        prompt(1), attention_mask=mask, position_ids=torch.tensor([[30]]), past_key_values=full.cache
-    ).logits[:, -1]
+    expected = model(name)(prompt(1), attention_mask=mask, position_ids=torch.tensor([[30]]), past_key_values=full.cache).logits[
+        :, -1
+    ]
     frozen = cache._pass  # no eviction at this step
     cache.method = methods.load("kv", "full")
     assert torch.allclose(frozen(prompt(1)), expected, atol=1e-5)
@@ -257,7 +257,7 @@ def test_cam_attention_is_the_models_own() -> None:
 
 @pytest.mark.parametrize("method", NEED_QUERIES)
 def test_latent_attention_is_refused_where_queries_are_needed(method: str) -> None:
-    with pytest.raises(InputError, match="DeepseekV2Attention has no separate queries before RoPE.*use full, quantized or window"):
+    with pytest.raises(InputError, match=r"DeepseekV2Attention has no separate queries before RoPE.*use full, quantized or window"):
         KVCache(model("deepseek_v2"), config(method, 0.5)).forward(prompt(30))
 
 
