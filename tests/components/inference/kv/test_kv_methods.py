@@ -133,7 +133,9 @@ def test_rows_of_a_batch_are_as_alone(method: str) -> None:
     for row in range(3):
         alone = KVCache(model("qwen3"), settings)
         lone = [alone.forward(ids[row : row + 1]), *(alone.forward(ids[row : row + 1, i : i + 1]) for i in range(40))]
-        assert torch.allclose(torch.stack(logits)[:, row], torch.stack(lone)[:, 0], atol=1e-4)
+        # Sums in another order may round a code to its neighbour.
+        close = 0.05 if method == "quantized" else 1e-4
+        assert torch.allclose(torch.stack(logits)[:, row], torch.stack(lone)[:, 0], atol=close)
 
 
 def test_kept_keys_are_seen_as_by_a_mask_over_the_full_cache() -> None:
