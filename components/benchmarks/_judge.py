@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 RUBRICS = {
     "reference-1": (
@@ -32,17 +30,14 @@ def verdicts(judge: str, rubric: str, asked: Sequence[tuple[str, str, str]]) -> 
         judge: ``URL#model`` or the folder of a model.
 
     Raises:
-        EndpointError: if the endpoint fails.
+        EndpointError: if the judge fails, or can't take a prompt; nothing is scored then.
     """
-    from components.inference.endpoint import connect, is_endpoint
+    from components.inference.local import open_chat
     from components.settings import Settings
 
     prompts = [_fill(RUBRICS[rubric], prompt, reference, answer) for prompt, reference, answer in asked]
-    if is_endpoint(judge):
-        conversations = [[{"role": "user", "content": prompt}] for prompt in prompts]
-        said = [replies[0].text for replies in connect(judge, Settings()).chat_many(conversations, max_tokens=_TOKENS)]
-    else:
-        said = _local(Path(judge), prompts)
+    conversations = [[{"role": "user", "content": prompt}] for prompt in prompts]
+    said = [replies[0].text for replies in open_chat(judge, Settings()).chat_many(conversations, max_tokens=_TOKENS)]
     return [score(text) for text in said]
 
 
@@ -60,16 +55,3 @@ def _fill(rubric: str, prompt: str, reference: str, answer: str) -> str:
     """One pass, so that braces and names in the answer stay what they are."""
     parts = {"prompt": prompt, "reference": reference, "answer": answer}
     return re.sub(r"\{(prompt|reference|answer)\}", lambda match: parts[match[1]], rubric)
-
-
-def _local(folder: Path, prompts: Sequence[str]) -> list[str]:
-    from components.artifacts import ModelRef
-    from components.inference.engine import Engine
-    from components.inference.sampling import Sampling
-    from components.models.chat import prompt_ids
-    from components.models.load import load_model
-
-    model: Any
-    model, tokenizer = load_model(ModelRef(folder, None, ""))
-    ids = [prompt_ids(tokenizer, [{"role": "user", "content": prompt}]) for prompt in prompts]
-    return [completion.text for completion in Engine(model, tokenizer).generate(ids, Sampling(max_new_tokens=_TOKENS))]
