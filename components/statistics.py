@@ -59,11 +59,15 @@ def bootstrap_mean(values: Sequence[float], seed: int = 0) -> Estimate:
 def mean(values: Sequence[float], seed: int = 0) -> Estimate:
     """Mean of item scores: Wilson's interval if all are 0 or 1, else the bootstrap's.
 
+    Scores that are all the same share, such as verdicts that all are ties, have nothing to resample: theirs is Wilson's too,
+    which is the widest that scores between 0 and 1 need. A few equal items must not look certain.
+
     Raises:
         LapidarError: if there are no values.
     """
     check(values)
-    return wilson(sum(values), len(values)) if is_binary(values) else bootstrap_mean(values, seed)
+    alike = len(values) > 1 and 0 <= min(values) == max(values) <= 1
+    return wilson(sum(values), len(values)) if is_binary(values) or alike else bootstrap_mean(values, seed)
 
 
 def mcnemar(a: Sequence[float], b: Sequence[float]) -> float:
