@@ -78,10 +78,28 @@ def contamination(asked: Asked, as_json: bool) -> None:
 
 
 def _benchmarks(asked: Asked, settings: Settings) -> list[Benchmark]:
-    found = [_benchmark(name, asked, settings) for name in asked.suite]
+    found = [_benchmark(name, asked, settings) for given in asked.suite for name in _names(given, settings)]
     if double := [b.name for b in found if [other.name for other in found].count(b.name) > 1]:
         raise InputError(f"two benchmarks are named {double[0]!r}; rename one of the files")
     return found
+
+
+def _names(given: str, settings: Settings) -> list[str]:
+    """What a suite of ``lapidar evaluate`` stands for: the stored data of each of its benchmarks; anything else is itself.
+
+    Raises:
+        InputError: if there is nothing of that name, or a benchmark of a suite has no data here, saying how to get it.
+    """
+    from components import suites
+    from components.data import benchmarks
+
+    path = Path(given)
+    if path.suffix not in (".yaml", ".yml") and (path.exists() or (settings.root / "benchmarks" / given).is_dir()):
+        return [given]
+    chosen = benchmarks.measured(suites.load("-", given))
+    if own := next((each for each in chosen if each.stored() is None), None):  # type: ignore[attr-defined]
+        raise InputError(f"benchmark {own.method!r} of {given} reads a dataset's held-out split; give that dataset's folder")
+    return [str(ref.path) for ref in benchmarks.need(chosen, settings).values()]
 
 
 def _benchmark(name: str, asked: Asked, settings: Settings) -> Benchmark:

@@ -72,6 +72,24 @@ def test_wrong_input_is_one_sentence(home: Home, files: tuple[str, str, str], tm
         assert len(done.stderr.strip().splitlines()) == 1
 
 
+def test_a_suite_stands_for_its_benchmarks(home: Home, files: tuple[str, str, str], tmp_path: Path) -> None:
+    suite = tmp_path / "mine.yaml"
+    own = [{"method": "own", "path": files[1]}]
+    rows = [{"id": "0", "prompt": QUESTION, "answer": "8"}, {"id": "1", "prompt": OTHERS[0], "answer": "no"}]
+    Path(files[1]).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    suite.write_text(json.dumps({"name": "mine", "evaluate": {"benchmarks": own}}))
+    quick = ("--methods", "exact", "--require", "exact", "--workers", "1")
+    (found,) = home.command("contamination", files[0], str(suite), *quick, "--json")["benchmarks"].values()
+    assert (found["state"], found["flagged"], found["items"]) == ("contaminated", 1, 2)
+    for name, message in (
+        ("gsm9k", "no suite 'gsm9k': neither a built-in suite, nor a benchmark, nor a file; did you mean 'gsm8k'?"),
+        ("mathematics", "benchmark 'gsm8k' has no data in"),
+        ("quickstart", "reads a dataset's held-out split; give that dataset's folder"),
+    ):
+        done = home.call("contamination", files[0], name, *quick)
+        assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+
+
 @pytest.mark.slow
 def test_a_version_carries_what_was_found_in_its_training_data(new_home: Callable[[str], Home]) -> None:
     home = new_home("screened")
