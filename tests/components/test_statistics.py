@@ -106,6 +106,8 @@ def test_too_few_items_show_nothing() -> None:
 
 def test_equal_shares_of_few_items_are_not_certain() -> None:
     ties = mean([0.5, 0.5, 0.5])
-    assert ties.value == 0.5 and ties.low < 0.15 and ties.high > 0.85
+    assert ties.value == 0.5
+    assert ties.low < 0.15
+    assert ties.high > 0.85
     assert (mean([7.0, 7.0]).low, mean([7.0, 7.0]).high) == (7.0, 7.0)
     assert (mean([0.5]).low, mean([0.5]).high) == (0.0, 1.0)
