@@ -29,6 +29,8 @@ _KNOWN = {
     "answer": ("answer", "target", "Answer", "completion"),
 }
 FIELDS = tuple(_KNOWN)
+HELDOUT = "heldout"
+"""What a dataset's held-out split is called, whichever benchmarks read it."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def of(name: str, rows: Iterator[Record], path: Path, fields: Mapping[str, str])
 
 def _in_folder(path: Path) -> tuple[Path, str]:
     if (path / "heldout.jsonl").is_file():
-        return path / "heldout.jsonl", "heldout"
+        return path / "heldout.jsonl", HELDOUT
     raise InputError(f"{path} is no benchmark: it has neither benchmark.json nor heldout.jsonl; give a file")
 
 

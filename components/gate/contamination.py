@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from components import methods
+from components.contamination.suite import HELDOUT
 from components.gate.verdict import Case, Reason, Verdict
 
 _NAME = "contamination"
@@ -18,9 +22,19 @@ def check(case: Case) -> list[Reason]:
     benchmarks = found.get("benchmarks", {})
     reasons += [_reason(f"{name}: ", each) for name, each in benchmarks.items()]
     if benchmarks:
-        left = [name for name in case.evidence.evaluation if name not in benchmarks]
+        names = _names(case)
+        left = [name for name in case.evidence.evaluation if names.get(name, name) not in benchmarks]
         reasons += [_reason(f"{name}: ", {"reason": "it was evaluated and left out"}) for name in left]
     return reasons
+
+
+def _names(case: Case) -> dict[str, str]:
+    """Under which name the search for contamination reports the data that each evaluated benchmark reads."""
+    found = {}
+    for asked in (case.evidence.recipe.get("evaluate") or {}).get("benchmarks") or []:
+        config: Any = methods.load("benchmark", asked["method"]).Config.model_validate(asked)
+        found[config.label] = config.stored() or HELDOUT
+    return found
 
 
 def _reason(of: str, found: dict[str, object]) -> Reason:

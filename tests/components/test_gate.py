@@ -300,6 +300,25 @@ def test_every_benchmark_must_be_clean_not_only_the_whole(benchmarks: dict[str, 
     assert gate.verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("asked", "looked_for", "verdict"),
+    [
+        ({"method": "wordproblems"}, "heldout", "pass"),
+        ({"method": "gsm8k", "name": "few", "shots": 5}, "gsm8k", "pass"),
+        ({"method": "gsm8k", "name": "few", "shots": 5}, "heldout", "unknown"),
+    ],
+)
+def test_a_benchmark_is_clean_if_the_data_that_it_reads_is(asked: dict[str, Any], looked_for: str, verdict: str) -> None:
+    """The search names data, the evaluation names benchmarks."""
+    label = str(asked.get("name", asked["method"]))
+    found = {"state": "clean", "reason": "", "benchmarks": {looked_for: {"state": "clean"}}}
+    given = evidence(recipe={"evaluate": {"benchmarks": [asked]}}, contamination=found)
+    given = replace(given, evaluation={label: given.evaluation["heldout"]})
+    gate = policy(given, require_clean=True)
+    said = [reason.verdict for reason in gate.reasons if reason.check == "contamination"]
+    assert said == ["pass", "pass"] + (["unknown"] if verdict == "unknown" else [])
+
+
 @pytest.mark.parametrize(("half_width", "verdict"), [(0.1, "pass"), (0.31, "fail")])
 def test_a_champion_is_beaten_by_more_than_the_noise_floor(half_width: float, verdict: str) -> None:
     known = {"floors": {"heldout": {"accuracy": {"half_width": half_width, "runs": 4}}}}
