@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from components.database.models import AuditEntry, AuditHead
+from components.database.models import AuditEntry, AuditHead, PromotionOverride
 from components.errors import LapidarError
 
 FIRST = "0" * 64
@@ -115,6 +116,22 @@ def faults(session: Session) -> Iterator[str]:
     if head is None or (head.position, head.hash) != (position, previous):
         said = f"{head.position} lines" if head else "nothing"
         yield f"the end of the audit log is missing or was exchanged: its head says {said}, the log has {position}"
+    yield from _other_overrides(session)
+
+
+def _other_overrides(session: Session) -> Iterator[str]:
+    """Overrides as they are shown with a version, where they aren't those of the log."""
+    logged = Counter(map(_override, session.scalars(select(AuditEntry).filter_by(action="override"))))
+    shown = Counter(map(_override, session.scalars(select(PromotionOverride))))
+    for _, name, version, _, who, _ in shown - logged:
+        yield f"the override of models:/{name}/{version} by {who} isn't in the audit log: it was changed or added"
+    for _, name, version, _, who, _ in logged - shown:
+        yield f"the override of models:/{name}/{version} by {who} stands in the audit log only: it was changed or taken out"
+
+
+def _override(row: AuditEntry | PromotionOverride) -> tuple[str, str, str, str, str, str]:
+    version = row.version if isinstance(row, PromotionOverride) else row.to_version
+    return row.tracker, row.name, str(version), str(row.digest), row.who, row.reason
 
 
 def to_dict(entry: AuditEntry) -> dict[str, Any]:

@@ -172,6 +172,16 @@ def test_an_override_needs_the_second_person_too_and_keeps_both_reasons(registry
     assert (logged["who"], logged["reason"]) == ("Ada, Grace", "Ada: for the demo; Grace: seen it")
 
 
+@pytest.mark.parametrize("statement", ["UPDATE overrides SET who = 'Eve'", "DELETE FROM overrides"])
+def test_an_override_that_is_not_the_logs_shows(registry: Registry, tmp_path: Path, statement: str) -> None:
+    version = register(registry, tmp_path, "d1", "fail")
+    registry.promote("tiny", version, gate("d1", verdict="fail"), Override("Ada", "for the demo"))
+    assert registry.audit_faults() == []
+    with registry._database.engine.begin() as connection:
+        connection.execute(text(statement))
+    assert "the override of models:/tiny/1 by Ada stands in the audit log only" in registry.audit_faults()[-1]
+
+
 def test_approvals_lapse_with_the_evidence_that_they_rest_on(registry: Registry, tmp_path: Path) -> None:
     version = register(registry, tmp_path, "d1", approvals=2)
     with pytest.raises(ApprovalNeeded):
