@@ -21,6 +21,8 @@ def read(path: Path, split: str | None = None) -> Iterator[Record]:
     Raises:
         InputError: naming the file and what is wrong with it.
     """
+    if not path.exists():
+        raise InputError(f"{path} doesn't exist (looked from {Path.cwd()}); correct the path")
     if path.suffix == ".json" and path.is_file() and _is_list(path):
         return _list(path)
     return files.read(files.FileConfig(path=str(path), split=split), path)

@@ -92,6 +92,11 @@ def test_rows_that_are_no_items(settings: Settings, tmp_path: Path, name: str, c
         benchmarks.import_files(name, path, None, None, settings)
 
 
+def test_a_file_that_is_not_there_is_not_one_of_unknown_format(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"nofile doesn't exist \(looked from"):
+        benchmarks.import_files("gsm8k", tmp_path / "nofile", None, None, settings)
+
+
 def test_files_that_were_cut(settings: Settings, tmp_path: Path) -> None:
     whole = gzip.compress(jsonl(tmp_path / "rows.jsonl", ROWS * 100).read_bytes())
     (tmp_path / "rows.jsonl.gz").write_bytes(whole[: len(whole) // 2])
