@@ -7,7 +7,6 @@ Greedy answers are those of transformers' ``generate``, log-probabilities those 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -32,15 +31,24 @@ class Engine:
         model: a causal language model of transformers, with or without PEFT adapters; put into evaluation mode.
         device: where the model is.
         on_progress: called with (requests done, requests in this call).
+        fuse: whether a small model of a known kind is computed by our own forward pass instead of its modules.
     """
 
     def __init__(
-        self, model: Any, tokenizer: Any, device: str = "cpu", on_progress: Callable[[int, int], None] | None = None
+        self,
+        model: Any,
+        tokenizer: Any,
+        device: str = "cpu",
+        on_progress: Callable[[int, int], None] | None = None,
+        *,
+        fuse: bool = True,
     ) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.device = device
         self.on_progress = on_progress
+        self.fuse = fuse
+        self._made: Forward | None = None
         self.end_ids = _end_ids(model, tokenizer)
         self.pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(self.end_ids, default=0)
 
@@ -49,9 +57,11 @@ class Engine:
         """The longest sequence in tokens that the model was made for."""
         return int(self.model.config.get_text_config().max_position_embeddings)
 
-    @cached_property
+    @property
     def _forward(self) -> Forward:
-        return Forward(self.model, self.pad_id, self.device)
+        if self._made is None or not self._made.current:
+            self._made = Forward(self.model, self.pad_id, self.device, self.fuse)
+        return self._made
 
     def decoder(self, batch_tokens: int = BATCH_TOKENS) -> Decoder:
         """A decoder to drive step by step, for requests that come and go."""

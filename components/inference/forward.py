@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from components.inference.caches import Behind, Prefix, Slots
-from components.inference.layout import NOWHERE, Layout, layout
+from components.inference.fused import Fused, supports
+from components.inference.layout import NOWHERE, Layout, layout, visible
 from components.inference.prefixes import Row, chain
 
 _log = logging.getLogger(__name__)
@@ -28,30 +29,45 @@ class Forward:
     Args:
         model: a causal language model in evaluation mode.
         pad: token id for padding; never seen by another token.
+        fuse: whether a model of a known kind may be computed by ``fused``.
     """
 
-    def __init__(self, model: Any, pad: int, device: str) -> None:
+    def __init__(self, model: Any, pad: int, device: str, fuse: bool = True) -> None:
         self.model = model
         self.pad = pad
         self.device = device
         self.layers = int(model.config.get_text_config().num_hidden_layers)
         self.head = model.get_output_embeddings()
+        self.fused = Fused(model) if fuse and supports(model) else None
 
     @cached_property
     def packs(self) -> bool:
-        """Whether rows, prefixes and slots give this model's own logits."""
+        """Whether rows, prefixes and slots give this model's own logits, by ``fused`` or else by the model's own modules."""
+        if self.fused is not None:
+            if self._agrees("computed by its own modules", 1e-4):
+                return True
+            self.fused = None
+        return self._agrees("computed whole sequence by whole sequence", 1e-3)
+
+    @property
+    def current(self) -> bool:
+        """Whether nothing that was copied from the model has changed since."""
+        return self.fused is None or self.fused.current
+
+    def _agrees(self, otherwise: str, limit: float) -> bool:
+        name = type(self.model).__name__
         try:
             difference = self._difference()
         except Exception as error:
-            # Whatever an unknown model's code raises: the plain way is right for all of them.
-            _log.info("%s is computed whole sequence by whole sequence: %s", type(self.model).__name__, error)
+            # Whatever an unknown model's code raises: the way behind is right for it.
+            _log.info("%s is %s: %s", name, otherwise, error)
             return False
-        limit = 1e-3 if next(self.model.parameters()).dtype == torch.float32 else 0.1
-        if difference > limit:
-            _log.info(
-                "%s is computed whole sequence by whole sequence: logits differ by %.1g", type(self.model).__name__, difference
-            )
-        return difference <= limit
+        if next(self.model.parameters()).dtype != torch.float32:
+            limit = 0.1
+        if not difference <= limit:
+            _log.info("%s is %s: logits differ by %.1g", name, otherwise, difference)
+            return False
+        return True
 
     def _difference(self) -> float:
         """Largest difference of logits between the plain way and ours, on two branches behind a prefix and one more token."""
@@ -112,6 +128,8 @@ class Forward:
         else:
             columns = torch.arange(longest, device=self.device).unsqueeze(0)
             active = Layout(columns, columns, plain=self.device != "cpu")
+        if self.fused is not None:
+            return self.fused.rows(ids.to(self.device), queries, visible(active, self.fused.dtype), cache, wanted), cache
         with layout(active), self._selecting(_flat(wanted, longest)):
             output = self.model(input_ids=ids.to(self.device), position_ids=queries, past_key_values=cache, use_cache=True)
         return self._logits(output.logits), cache
@@ -122,6 +140,8 @@ class Forward:
         Args:
             lengths: how many tokens the rows hold already.
         """
+        if self.fused is not None:
+            return self.fused.step(slots, tokens, lengths)
         at = torch.tensor(lengths, device=self.device)
         span = max(lengths) + 1
         active = Layout(at.unsqueeze(-1), torch.arange(span, device=self.device).unsqueeze(0))

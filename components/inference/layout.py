@@ -54,6 +54,14 @@ def layout(value: Layout) -> Iterator[None]:
         _active.reset(token)
 
 
+def visible(value: Layout, dtype: torch.dtype) -> torch.Tensor:
+    """What causal attention adds to its scores, shape [rows or 1, tokens, keys]."""
+    seen = value.keys[:, None, :] <= value.queries[:, :, None]
+    if value.allowed is not None:
+        seen = seen & value.allowed
+    return torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)
+
+
 def _install() -> None:
     for name in ("sdpa", "eager"):
         if not getattr(ALL_MASK_ATTENTION_FUNCTIONS[name], "follows_layout", False):

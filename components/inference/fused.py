@@ -1,0 +1,289 @@
+"""Own forward pass of small Llama-like decoders, whose time otherwise goes into modules, masks and small kernels.
+
+The function is the model's: RMS norm, rotary positions, grouped attention and a gated SiLU, in few operations over copies of
+its weights. Query, key and value weights stand in one matrix, so do gate and up; the norms' weights are folded into the matrix
+behind them; the rows of queries and keys are reordered so that a rotation is one complex product, which leaves their dot
+products as they were. ``Forward`` compares the logits with the model's own before it trusts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.functional import embedding, linear, scaled_dot_product_attention, silu
+
+from components.inference.caches import Behind, Slots
+
+MOST_BYTES = 1 << 29  # of weights that are copied; in a larger model products cost more than what is saved here
+_BLOCK = 32  # queries: on a CPU the keys behind a block are left out
+_CHUNK = 64  # rows of a decoding step that are as wide as the longest of them
+_FAMILIES = {"Llama": "llama", "Qwen2": "qwen2", "Qwen3": "qwen3", "Mistral": "mistral"}
+_ROTATIONS = {"default", "linear", "llama3", "yarn"}  # others depend on the sequence's length
+
+Pair = tuple[torch.Tensor, torch.Tensor | None]  # weight and bias
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """``input`` and ``inner`` are norms' weights that could not be folded; ``norms`` those of queries and keys, if there are."""
+
+    input: torch.Tensor | None
+    qkv: Pair
+    norms: torch.Tensor | None
+    out: Pair
+    inner: torch.Tensor | None
+    gate_up: Pair
+    down: Pair
+
+
+class Fused:
+    """The weights of a model in the order of the computation.
+
+    Args:
+        model: one that ``supports`` accepts.
+    """
+
+    def __init__(self, model: Any) -> None:
+        config, body = model.config, model.model
+        self.model = model
+        self.eps = float(config.rms_norm_eps)
+        self.kv_heads = int(config.num_key_value_heads)
+        attention = body.layers[0].self_attn
+        self.width = int(attention.head_dim)
+        self.heads = attention.q_proj.out_features // self.width
+        self.scale = float(attention.scaling)
+        self.stamp = _stamp(model)
+        with torch.no_grad():
+            self.embedding = body.embed_tokens.weight.detach()
+            self.layers = [self._layer(layer) for layer in body.layers]
+            self.final, self.head = _folded(body.norm, [model.lm_head])
+        self._rotations = torch.empty(0, self.width // 2, dtype=torch.complex64)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights and the results."""
+        return self.embedding.dtype
+
+    @property
+    def current(self) -> bool:
+        """Whether the model's weights are still those that were copied."""
+        return self.stamp == _stamp(self.model)
+
+    def _layer(self, layer: Any) -> _Layer:
+        attention, mlp = layer.self_attn, layer.mlp
+        order = torch.arange(self.width, device=self.embedding.device).view(2, -1).t().reshape(-1)
+        norm, (weight, bias) = _folded(layer.input_layernorm, [attention.q_proj, attention.k_proj, attention.v_proj])
+        rotated = (self.heads + self.kv_heads) * self.width
+        rows = torch.arange(len(weight), device=weight.device)
+        rows[:rotated] = rows[:rotated].view(-1, self.width)[:, order].reshape(-1)
+        norms = None
+        if hasattr(attention, "q_norm"):
+            queries, keys = attention.q_norm.weight[order], attention.k_norm.weight[order]
+            norms = torch.cat([queries.expand(self.heads, -1), keys.expand(self.kv_heads, -1)])
+        inner, gate_up = _folded(layer.post_attention_layernorm, [mlp.gate_proj, mlp.up_proj])
+        return _Layer(
+            norm,
+            (weight[rows].contiguous(), None if bias is None else bias[rows]),
+            norms,
+            (attention.o_proj.weight.detach(), attention.o_proj.bias),
+            inner,
+            gate_up,
+            (mlp.down_proj.weight.detach(), mlp.down_proj.bias),
+        )
+
+    def rotation(self, positions: torch.Tensor) -> torch.Tensor:
+        """cos + i·sin of the positions' angles, shape [positions, 1, width / 2]; the model's own, computed once."""
+        longest = int(positions.max()) + 1
+        if longest > len(self._rotations):
+            every = torch.arange(1 << (longest - 1).bit_length(), device=self.embedding.device).unsqueeze(0)
+            cos, sin = self.model.model.rotary_emb(self.embedding[:1], every)
+            half = self.width // 2
+            self._rotations = torch.complex(cos[0, :, :half].float(), sin[0, :, :half].float())
+        return self._rotations[positions.reshape(-1)].unsqueeze(1)
+
+    def rows(
+        self,
+        ids: torch.Tensor,
+        positions: torch.Tensor,
+        mask: torch.Tensor,
+        cache: Behind,
+        wanted: Sequence[Sequence[int]],
+    ) -> torch.Tensor:
+        """Logits of the wanted columns, shape [all wanted, vocabulary].
+
+        Args:
+            ids, positions: shape [rows, tokens].
+            mask: added to the scores, shape [rows or 1, tokens, keys].
+        """
+        count, tokens = ids.shape
+        rotation = self.rotation(positions.expand(count, -1))
+        hidden = embedding(ids.reshape(-1), self.embedding)
+        for index, layer in enumerate(self.layers):
+            last = index == len(self.layers) - 1
+            query, key, value = self._projected(layer, hidden, rotation)
+            key, value = (part.view(count, tokens, self.kv_heads, -1).transpose(1, 2) for part in (key, value))
+            key, value = cache.layers[index].update(key, value)
+            query = query.view(count, tokens, self.heads, -1)
+            if last:
+                # Behind the last layer's keys only the wanted tokens are of use, at most as many a row as the fullest one's.
+                most = max(map(len, wanted))
+                if most == 0:
+                    return hidden.new_empty(0, len(self.head[0]))
+                columns = torch.tensor([[*some, *[0] * (most - len(some))] for some in wanted], device=ids.device)
+                row = torch.arange(count, device=ids.device).unsqueeze(-1)
+                query = query[row, columns]
+                hidden = hidden.view(count, tokens, -1)[row, columns].flatten(0, 1)
+                mask = mask.expand(count, -1, -1)[row, columns]
+                attended = self._gathered(query, key, value, mask)
+            else:
+                attended = self._attended(query, key, value, mask)
+            hidden = self._behind(layer, hidden, attended.reshape(len(hidden), -1))
+        if count * most != sum(map(len, wanted)):
+            hidden = hidden[[i * most + j for i, some in enumerate(wanted) for j in range(len(some))]]
+        return self._logits(hidden)
+
+    def step(self, slots: Slots, tokens: Sequence[int], lengths: Sequence[int]) -> torch.Tensor:
+        """Logits behind one more token in each of the first rows of the slots, shape [rows, vocabulary]."""
+        device, rows = self.embedding.device, len(tokens)
+        at = torch.tensor(lengths, device=device)
+        rotation = self.rotation(at)
+        hidden = embedding(torch.tensor(tokens, device=device), self.embedding)
+        # Where each head's new key goes, its rows and heads and tokens counted through.
+        heads = torch.arange(rows * self.kv_heads, device=device)
+        places = heads * slots.tokens + at.repeat_interleave(self.kv_heads)
+        chunks = []
+        for begin in range(0, rows, _CHUNK):
+            end = min(begin + _CHUNK, rows)
+            span = max(lengths[begin:end]) + 1
+            hide = torch.arange(span, device=device) > at[begin:end, None]
+            mask = torch.zeros(hide.shape, dtype=hidden.dtype, device=device).masked_fill_(hide, torch.finfo(hidden.dtype).min)
+            chunks.append((begin, end, span, mask))
+        for layer, kept in zip(self.layers, slots.layers, strict=True):
+            query, key, value = self._projected(layer, hidden, rotation)
+            for new, held in ((key, kept.keys), (value, kept.values)):
+                held.view(-1, self.width).index_copy_(0, places, new.reshape(-1, self.width))
+            query = query.view(rows, self.kv_heads, -1, self.width)
+            parts = [
+                self._one(query[begin:end], kept.keys[begin:end, :, :span], kept.values[begin:end, :, :span], mask)
+                for begin, end, span, mask in chunks
+            ]
+            attended = parts[0] if len(parts) == 1 else torch.cat(parts)
+            hidden = self._behind(layer, hidden, attended.reshape(rows, -1))
+        return self._logits(hidden)
+
+    def _projected(
+        self, layer: _Layer, hidden: torch.Tensor, rotation: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries, keys (both rotated) and values, each [tokens, heads, width]."""
+        every = linear(self._norm(hidden, layer.input), *layer.qkv).view(len(hidden), -1, self.width)
+        turned = every[:, : self.heads + self.kv_heads]
+        if layer.norms is not None:
+            turned = self._norm(turned, layer.norms)
+        pairs = torch.view_as_complex(turned.float().reshape(*turned.shape[:-1], -1, 2))
+        turned = torch.view_as_real(pairs * rotation).flatten(-2).to(every.dtype)
+        return turned[:, : self.heads], turned[:, self.heads :], every[:, self.heads + self.kv_heads :]
+
+    def _behind(self, layer: _Layer, hidden: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+        """What follows attention in a layer."""
+        hidden = hidden + linear(attended, *layer.out)
+        gate, up = linear(self._norm(hidden, layer.inner), *layer.gate_up).chunk(2, -1)
+        return hidden.add_(linear(silu(gate).mul_(up), *layer.down))
+
+    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        return linear(self._norm(hidden, self.final), *self.head)
+
+    def _norm(self, hidden: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+        wide = hidden.float()
+        size = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
+        normed = (wide * (size.square_().div_(wide.shape[-1]).add_(self.eps).rsqrt_())).to(hidden.dtype)
+        return normed if weight is None else normed * weight
+
+    def _one(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Attention of one token a row: queries [rows, kv heads, group, width], mask [rows, keys]."""
+        return scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None], scale=self.scale)
+
+    def _gathered(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Attention of some tokens a row: queries [rows, tokens, heads, width], mask [rows, tokens, keys]."""
+        if query.shape[1] == 1:
+            grouped = query.view(len(query), self.kv_heads, -1, self.width)
+            return self._one(grouped, key, value, mask[:, 0])
+        key, value = self._repeated(key, value)
+        found = scaled_dot_product_attention(query.transpose(1, 2), key, value, attn_mask=mask[:, None], scale=self.scale)
+        return found.transpose(1, 2)
+
+    def _attended(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """The same of all tokens; no token sees a later column."""
+        rows, tokens = query.shape[:2]
+        key, value = self._repeated(key, value)
+        block = _BLOCK if query.device.type == "cpu" else tokens
+        found = torch.empty_like(query)
+        for begin in range(0, tokens, block):
+            end = min(begin + block, tokens)
+            seen = key.shape[2] - tokens + end
+            found[:, begin:end] = scaled_dot_product_attention(
+                query[:, begin:end].transpose(1, 2),
+                key[:, :, :seen],
+                value[:, :, :seen],
+                attn_mask=mask[:, None, begin:end, :seen],
+                scale=self.scale,
+            ).transpose(1, 2)
+        return found
+
+    def _repeated(self, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        groups = self.heads // self.kv_heads
+        return (key, value) if groups == 1 else (key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1))
+
+
+def supports(model: Any) -> bool:
+    """Whether the model is of a family that is computed here, small, and made of nothing but its family's own modules."""
+    family = next((name for name, kind in _FAMILIES.items() if type(model).__name__ == f"{name}ForCausalLM"), None)
+    config = model.config
+    if family is None or config.model_type != _FAMILIES[family] or not type(model).__module__.startswith("transformers."):
+        return False
+    parameters = list(model.parameters())
+    if sum(p.numel() * p.element_size() for p in parameters) > MOST_BYTES or len({(p.dtype, p.device) for p in parameters}) > 1:
+        return False
+    sliding = any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ()) or (
+        family == "Mistral" and getattr(config, "sliding_window", None)
+    )
+    width = model.model.layers[0].self_attn.head_dim
+    return (
+        parameters[0].dtype in (torch.float32, torch.bfloat16)
+        and not sliding
+        and config.hidden_act == "silu"
+        and model.model.rotary_emb.rope_type in _ROTATIONS
+        and 2 * len(model.model.rotary_emb.inv_freq) == width
+        and all(_plain(module) for module in model.modules())
+    )
+
+
+def _plain(module: Any) -> bool:
+    """Whether a module computes what its class says: no adapter, no quantized weights, no hook."""
+    known = type(module).__module__.startswith("transformers.models.") or type(module) in _TORCH
+    known = known or type(module).__module__ == "transformers.activations"
+    return known and "forward" not in vars(module) and not module._forward_hooks and not module._forward_pre_hooks
+
+
+_TORCH = (torch.nn.Linear, torch.nn.Embedding, torch.nn.ModuleList, torch.nn.SiLU)
+
+
+def _folded(norm: Any, layers: Sequence[Any]) -> tuple[torch.Tensor | None, Pair]:
+    """(a norm's weight where it can't be folded, the layers behind it side by side)."""
+    weight = torch.cat([layer.weight.detach() for layer in layers])
+    some = [layer.bias for layer in layers if layer.bias is not None]
+    bias = (
+        torch.cat([layer.weight.new_zeros(layer.out_features) if layer.bias is None else layer.bias.detach() for layer in layers])
+        if some
+        else None
+    )
+    if weight.dtype == torch.float32:
+        return None, (weight * norm.weight.detach(), bias)
+    return norm.weight.detach(), (weight, bias)  # rounded to 16 bits, the products would be others
+
+
+def _stamp(model: Any) -> tuple[tuple[int, int], ...]:
+    """Changes when a weight is replaced or written to."""
+    return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in model.parameters())
