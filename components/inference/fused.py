@@ -95,7 +95,7 @@ class Fused:
         )
 
     def rotation(self, positions: torch.Tensor) -> torch.Tensor:
-        """cos + i·sin of the positions' angles, shape [positions, 1, width / 2]; the model's own, computed once."""
+        """Cos + i·sin of the positions' angles, shape [positions, 1, width / 2]; the model's own, computed once."""
         longest = int(positions.max()) + 1
         if longest > len(self._rotations):
             every = torch.arange(1 << (longest - 1).bit_length(), device=self.embedding.device).unsqueeze(0)
@@ -203,7 +203,13 @@ class Fused:
 
     def _one(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Attention of one token a row: queries [rows, kv heads, group, width], mask [rows, keys]."""
-        return scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None], scale=self.scale)
+        rows, _, group, _ = query.shape
+        if self.dtype != torch.float32:
+            return scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None], scale=self.scale)
+        query, key, value = (part.reshape(-1, part.shape[2], self.width) for part in (query, key, value))
+        mask = mask[:, None, None].expand(-1, self.kv_heads, group, -1).reshape(len(query), group, -1)
+        scores = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=self.scale)
+        return torch.bmm(scores.softmax(-1), value).view(rows, self.kv_heads, group, self.width)
 
     def _gathered(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Attention of some tokens a row: queries [rows, tokens, heads, width], mask [rows, tokens, keys]."""
@@ -216,7 +222,7 @@ class Fused:
 
     def _attended(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """The same of all tokens; no token sees a later column."""
-        rows, tokens = query.shape[:2]
+        _rows, tokens = query.shape[:2]
         key, value = self._repeated(key, value)
         block = _BLOCK if query.device.type == "cpu" else tokens
         found = torch.empty_like(query)

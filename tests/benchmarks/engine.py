@@ -5,7 +5,7 @@ and answers of mixed lengths with early stops to GSM8K's; on stories260K and on 
 for a few seconds so that its answers end. The backend runs at each batch size on a part of the requests; the best one then
 runs in turns with ours on all of them. Start-up (load, first pass) is timed apart.
 
-Usage: ``engine.py [--repeats 3] [--items 96] [--only stories260K|micro]``; prints a Markdown table.
+Usage: ``engine.py [--repeats 3] [--items 96] [--only stories260K|micro] [--case "48 tokens" …]``; prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 from components.settings import Settings
 
-BATCHES = (1, 8, 16, 32, 64, 128)
+BATCHES = (16, 64, 128)
 LETTERS = "ABCDEFGHIJ"
 SHARED = Settings().shared / "data"
 
@@ -86,7 +86,7 @@ def run(lm: Any, kind: str, arguments: list[Any]) -> tuple[list[Any], float]:
 
 
 def best_batch(backend: Any, kind: str, arguments: list[Any], group: int) -> int:
-    """The backend's fastest batch size, on a part of the requests (batch 1 on a smaller one)."""
+    """The backend's fastest batch size, on a part of the requests."""
     rates = {}
     for size in BATCHES:
         part = arguments[: max(2 * group, min(len(arguments), 4 * size * (group // 5 or 1), 320))]
@@ -132,7 +132,7 @@ def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     seconds[name] = time.perf_counter() - began
 
 
-def measure(name: str, load: Callable[[], tuple[Any, Any]], count: int, repeats: int) -> None:
+def measure(name: str, load: Callable[[], tuple[Any, Any]], count: int, repeats: int, only: list[str] | None) -> None:
     from lm_eval.models.huggingface import HFLM
 
     from components.inference.engine import Engine
@@ -149,7 +149,10 @@ def measure(name: str, load: Callable[[], tuple[Any, Any]], count: int, repeats:
         ours = EngineLM(Engine(model, tokenizer), chat=False)
         run(ours, "loglikelihood", warm)
     context = ours.engine.context
+    print(f"<!-- {name}: start-up {json.dumps({k: round(v, 2) for k, v in start.items()})} s, context {context} -->", flush=True)
     for case, (kind, arguments) in cases(tokenizer, context, count, random.Random(0)).items():
+        if only and case not in only:
+            continue
         size = best_batch(backend, kind, arguments, 10 if kind == "loglikelihood" else 1)
         backend.batch_size_per_gpu = size
         seconds: dict[str, list[float]] = {"backend": [], "ours": []}
@@ -168,7 +171,6 @@ def measure(name: str, load: Callable[[], tuple[Any, Any]], count: int, repeats:
             f"| {name} | {case} | {len(arguments)} | {slow:,.0f} (batch {size}) | {fast:,.0f} | {fast / slow:.1f} | {same} |",
             flush=True,
         )
-    print(f"<!-- {name}: start-up {json.dumps({k: round(v, 2) for k, v in start.items()})} s, context {context} -->", flush=True)
 
 
 def main() -> None:
@@ -176,6 +178,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--items", type=int, default=96)
+    parser.add_argument("--case", action="append", help="only these; all if not given")
     parser.add_argument("--only", choices=["stories260K", "micro"])
     options = parser.parse_args()
     warnings.filterwarnings("ignore")
@@ -187,7 +190,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for name, load in {"stories260K": stories, "micro": micro}.items():
         if options.only in (None, name):
-            measure(name, load, options.items, options.repeats)
+            measure(name, load, options.items, options.repeats, options.case)
 
 
 if __name__ == "__main__":

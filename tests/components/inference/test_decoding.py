@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,16 @@ from components.inference.decoding import Completion, Decoder
 from components.inference.engine import Engine, Sampling
 
 
-@pytest.fixture(scope="module")
-def engine(stories260k: Path) -> Engine:
+@pytest.fixture(scope="module", params=["fused", "modules"])
+def engine(stories260k: Path, request: pytest.FixtureRequest) -> Engine:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(stories260k, dtype=torch.float32)
-    return Engine(model, AutoTokenizer.from_pretrained(stories260k))
+    made = Engine(model, AutoTokenizer.from_pretrained(stories260k), fuse=request.param == "fused")
+    forward = made.decoder().forward
+    assert forward.packs
+    assert (forward.fused is not None) == made.fuse
+    return made
 
 
 def ids(engine: Engine, text: str) -> list[int]:
@@ -36,14 +41,33 @@ def drain(decoder: Decoder) -> dict[tuple[int, int], Completion]:
 def rows_computed(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Shapes of all batches that the model sees from now on."""
     shapes: list[tuple[int, int]] = []
-    plain = engine.model.forward
+    before_each_pass(engine, monkeypatch, lambda rows, width: shapes.append((rows, width)))
+    return shapes
 
-    def counting(*args: Any, input_ids: torch.Tensor, **kwargs: Any) -> Any:
-        shapes.append((input_ids.shape[0], input_ids.shape[1]))
+
+def before_each_pass(engine: Engine, monkeypatch: pytest.MonkeyPatch, act: Callable[[int, int], None]) -> None:
+    """Calls ``act`` with the rows and columns of every batch that is going to be computed."""
+    plain, fused = engine.model.forward, engine.decoder().forward.fused
+
+    def forward(*args: Any, input_ids: torch.Tensor, **kwargs: Any) -> Any:
+        act(*input_ids.shape)
         return plain(*args, input_ids=input_ids, **kwargs)
 
-    monkeypatch.setattr(engine.model, "forward", counting)
-    return shapes
+    if fused is None:
+        monkeypatch.setattr(engine.model, "forward", forward)
+        return
+    rows, step = fused.rows, fused.step
+
+    def counted_rows(ids: torch.Tensor, *args: Any) -> Any:
+        act(*ids.shape)
+        return rows(ids, *args)
+
+    def counted_step(slots: Any, tokens: list[int], lengths: list[int]) -> Any:
+        act(len(tokens), 1)
+        return step(slots, tokens, lengths)
+
+    monkeypatch.setattr(fused, "rows", counted_rows)
+    monkeypatch.setattr(fused, "step", counted_step)
 
 
 def test_a_request_that_comes_later_answers_as_if_alone(engine: Engine) -> None:
@@ -101,21 +125,19 @@ def test_where_memory_is_short_fewer_rows_run(engine: Engine, monkeypatch: pytes
     sampling = Sampling(max_new_tokens=12, temperature=0.7)
     expected = engine.generate(prompts, sampling)
     scored = engine.loglikelihood([(prompt, [9, 40]) for prompt in prompts])
-    plain = engine.model.forward
 
-    def small(*args: Any, input_ids: torch.Tensor, **kwargs: Any) -> Any:
-        if len(input_ids) > 2:
+    def small(rows: int, _: int) -> None:
+        if rows > 2:
             raise error
-        return plain(*args, input_ids=input_ids, **kwargs)
 
-    monkeypatch.setattr(engine.model, "forward", small)
+    before_each_pass(engine, monkeypatch, small)
     assert engine.generate(prompts, sampling) == expected
     values = engine.loglikelihood([(prompt, [9, 40]) for prompt in prompts])
     assert [v for v, _ in values] == pytest.approx([v for v, _ in scored], abs=1e-4)
 
-    def broken(*args: Any, **kwargs: Any) -> Any:
+    def broken(*_: int) -> None:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(engine.model, "forward", broken)
+    before_each_pass(engine, monkeypatch, broken)
     with pytest.raises(RuntimeError, match="mat1"):
         engine.generate(prompts, sampling)

@@ -77,7 +77,7 @@ def test_greedy_answers_are_generates_for_a_real_model(stories: tuple[Any, Any],
 def test_finished_rows_leave_the_batch(tiny: tuple[Any, Any]) -> None:
     """With half of all tokens as end tokens, answers end at once or late; no row is computed after its end."""
     model, tokenizer = tiny
-    engine = Engine(model, tokenizer)
+    engine = Engine(model, tokenizer, fuse=False)
     engine.end_ids = set(range(0, 320, 3))
     prompts = random_prompts(16, 300)
     assert engine.decoder().forward.packs  # tried before the rows are counted
