@@ -65,7 +65,8 @@ class Fused:
     @property
     def dtype(self) -> torch.dtype:
         """Of the weights and the results."""
-        return self.embedding.dtype
+        dtype: torch.dtype = self.embedding.dtype
+        return dtype
 
     @property
     def current(self) -> bool:
@@ -198,7 +199,7 @@ class Fused:
     def _norm(self, hidden: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
         wide = hidden.float()
         size = torch.linalg.vector_norm(wide, dim=-1, keepdim=True)
-        normed = (wide * (size.square_().div_(wide.shape[-1]).add_(self.eps).rsqrt_())).to(hidden.dtype)
+        normed: torch.Tensor = (wide * (size.square_().div_(wide.shape[-1]).add_(self.eps).rsqrt_())).to(hidden.dtype)
         return normed if weight is None else normed * weight
 
     def _one(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
