@@ -16,9 +16,10 @@ import numpy as np
 import torch
 
 from components.inference.caches import Behind, Prefix, Slots
-from components.inference.fused import Fused, supports
+from components.inference.fused import Fused
 from components.inference.layout import NOWHERE, Layout, layout, visible
 from components.inference.prefixes import Row, chain
+from components.inference.weights import supports
 
 _log = logging.getLogger(__name__)
 

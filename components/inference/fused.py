@@ -16,14 +16,10 @@ import torch
 from torch.nn.functional import embedding, linear, scaled_dot_product_attention, silu
 
 from components.inference.caches import Behind, Slots
+from components.inference.weights import Pair, folded, stamp
 
-MOST_BYTES = 1 << 29  # of weights that are copied; in a larger model products cost more than what is saved here
 _BLOCK = 32  # queries: on a CPU the keys behind a block are left out
 _CHUNK = 64  # rows of a decoding step that are as wide as the longest of them
-_FAMILIES = {"Llama": "llama", "Qwen2": "qwen2", "Qwen3": "qwen3", "Mistral": "mistral"}
-_ROTATIONS = {"default", "linear", "llama3", "yarn"}  # others depend on the sequence's length
-
-Pair = tuple[torch.Tensor, torch.Tensor | None]  # weight and bias
 
 
 @dataclass(frozen=True)
@@ -55,11 +51,11 @@ class Fused:
         self.width = int(attention.head_dim)
         self.heads = attention.q_proj.out_features // self.width
         self.scale = float(attention.scaling)
-        self.stamp = _stamp(model)
+        self.stamp = stamp(model)
         with torch.no_grad():
             self.embedding = body.embed_tokens.weight.detach()
             self.layers = [self._layer(layer) for layer in body.layers]
-            self.final, self.head = _folded(body.norm, [model.lm_head])
+            self.final, self.head = folded(body.norm, [model.lm_head])
         self._rotations = torch.empty(0, self.width // 2, dtype=torch.complex64)
 
     @property
@@ -71,12 +67,12 @@ class Fused:
     @property
     def current(self) -> bool:
         """Whether the model's weights are still those that were copied."""
-        return self.stamp == _stamp(self.model)
+        return self.stamp == stamp(self.model)
 
     def _layer(self, layer: Any) -> _Layer:
         attention, mlp = layer.self_attn, layer.mlp
         order = torch.arange(self.width, device=self.embedding.device).view(2, -1).t().reshape(-1)
-        norm, (weight, bias) = _folded(layer.input_layernorm, [attention.q_proj, attention.k_proj, attention.v_proj])
+        norm, (weight, bias) = folded(layer.input_layernorm, [attention.q_proj, attention.k_proj, attention.v_proj])
         rotated = (self.heads + self.kv_heads) * self.width
         rows = torch.arange(len(weight), device=weight.device)
         rows[:rotated] = rows[:rotated].view(-1, self.width)[:, order].reshape(-1)
@@ -84,7 +80,7 @@ class Fused:
         if hasattr(attention, "q_norm"):
             queries, keys = attention.q_norm.weight[order], attention.k_norm.weight[order]
             norms = torch.cat([queries.expand(self.heads, -1), keys.expand(self.kv_heads, -1)])
-        inner, gate_up = _folded(layer.post_attention_layernorm, [mlp.gate_proj, mlp.up_proj])
+        inner, gate_up = folded(layer.post_attention_layernorm, [mlp.gate_proj, mlp.up_proj])
         return _Layer(
             norm,
             (weight[rows].contiguous(), None if bias is None else bias[rows]),
@@ -242,55 +238,3 @@ class Fused:
     def _repeated(self, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         groups = self.heads // self.kv_heads
         return (key, value) if groups == 1 else (key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1))
-
-
-def supports(model: Any) -> bool:
-    """Whether the model is of a family that is computed here, small, and made of nothing but its family's own modules."""
-    family = next((name for name, kind in _FAMILIES.items() if type(model).__name__ == f"{name}ForCausalLM"), None)
-    config = model.config
-    if family is None or config.model_type != _FAMILIES[family] or not type(model).__module__.startswith("transformers."):
-        return False
-    parameters = list(model.parameters())
-    if sum(p.numel() * p.element_size() for p in parameters) > MOST_BYTES or len({(p.dtype, p.device) for p in parameters}) > 1:
-        return False
-    sliding = any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ()) or (
-        family == "Mistral" and getattr(config, "sliding_window", None)
-    )
-    width = model.model.layers[0].self_attn.head_dim
-    return (
-        parameters[0].dtype in (torch.float32, torch.bfloat16)
-        and not sliding
-        and config.hidden_act == "silu"
-        and model.model.rotary_emb.rope_type in _ROTATIONS
-        and 2 * len(model.model.rotary_emb.inv_freq) == width
-        and all(_plain(module) for module in model.modules())
-    )
-
-
-def _plain(module: Any) -> bool:
-    """Whether a module computes what its class says: no adapter, no quantized weights, no hook."""
-    known = type(module).__module__.startswith("transformers.models.") or type(module) in _TORCH
-    known = known or type(module).__module__ == "transformers.activations"
-    return known and "forward" not in vars(module) and not module._forward_hooks and not module._forward_pre_hooks
-
-
-_TORCH = (torch.nn.Linear, torch.nn.Embedding, torch.nn.ModuleList, torch.nn.SiLU)
-
-
-def _folded(norm: Any, layers: Sequence[Any]) -> tuple[torch.Tensor | None, Pair]:
-    """(a norm's weight where it can't be folded, the layers behind it side by side)."""
-    weight = torch.cat([layer.weight.detach() for layer in layers])
-    some = [layer.bias for layer in layers if layer.bias is not None]
-    bias = (
-        torch.cat([layer.weight.new_zeros(layer.out_features) if layer.bias is None else layer.bias.detach() for layer in layers])
-        if some
-        else None
-    )
-    if weight.dtype == torch.float32:
-        return None, (weight * norm.weight.detach(), bias)
-    return norm.weight.detach(), (weight, bias)  # rounded to 16 bits, the products would be others
-
-
-def _stamp(model: Any) -> tuple[tuple[int, int], ...]:
-    """Changes when a weight is replaced or written to."""
-    return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in model.parameters())

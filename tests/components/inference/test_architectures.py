@@ -11,7 +11,8 @@ import torch
 import transformers
 
 from components.inference.engine import Engine, Sampling
-from components.inference.fused import Fused, supports
+from components.inference.fused import Fused
+from components.inference.weights import supports
 
 SHAPE = {
     "vocab_size": 120, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
