@@ -1,9 +1,9 @@
 """Compares a registered version with a rerun of it: identical, within noise, or drifted and since which stage. Pure.
 
 *identical*: every stage's output has the digest that it had. *within noise*: some haven't, and every metric of the registered
-model differs by no more than its noise floor; where no floor was measured, its paired interval must leave room for no
-difference, and the metric says that this was all there was to go by. *drifted*: the rest. Where outputs differ, the first stage
-whose output does is named with everything that was different about it; what nothing explains is nondeterminism.
+model differs by no more than its stored noise floor. *drifted*: the rest, and so whatever differs where no floor was measured:
+few items would make any change look like noise. Where outputs differ, the first stage whose output does is named with
+everything that was different about it; what nothing explains is nondeterminism.
 """
 
 from __future__ import annotations
@@ -38,12 +38,10 @@ class Metric:
 
     @property
     def within(self) -> bool:
-        """Whether chance alone makes such a difference."""
-        if self.comparison is None:
+        """Whether chance alone is known to make such a difference."""
+        if self.comparison is None or self.comparison.floor is None:
             return False
-        if self.comparison.floor is not None:
-            return abs(self.comparison.difference.value) <= self.comparison.floor.half_width
-        return self.comparison.difference.low <= 0 <= self.comparison.difference.high
+        return abs(self.comparison.difference.value) <= self.comparison.floor.half_width
 
     @property
     def text(self) -> str:
@@ -53,8 +51,7 @@ class Metric:
         found, floor = self.comparison.difference, self.comparison.floor
         said = f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}], n={found.n}"
         if floor is None:
-            room = "leaves room for no difference" if self.within else "excludes no difference"
-            return f"{said}; no noise floor is known, the paired interval {room}"
+            return f"{said}; no noise floor was measured to hold it against (evaluate.reruns: 2 or more)"
         return f"{said}; {'inside' if self.within else 'outside'} the noise floor of ±{floor.half_width:.3f} ({floor.runs} runs)"
 
     def to_dict(self) -> dict[str, Any]:

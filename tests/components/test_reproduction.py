@@ -115,16 +115,15 @@ def test_what_nothing_explains_is_nondeterminism(record: Evidence) -> None:
     assert "or the machine" in compare(record, changed(record, "sft"), None, None).causes[0].text
 
 
-def test_other_outputs_with_metrics_that_could_be_equal_are_within_noise(record: Evidence) -> None:
+def test_without_a_noise_floor_nothing_is_within_noise(record: Evidence) -> None:
+    """Also where the paired interval leaves room for no difference: that of few items always does."""
     one = [float(i % 3 == 0) for i in range(300)]
     flipped = [1 - score if i % 50 == 0 else score for i, score in enumerate(one)]
-    now = changed(record, "sft")
-    assert compare(record, now, items(one), items(flipped)).verdict == "within noise"
-    worse = compare(record, now, items(one), items([0.0] * 300))
-    assert worse.verdict == "drifted"
-    assert worse.metrics[0].comparison is not None
-    assert worse.metrics[0].comparison.difference.value == pytest.approx(-1 / 3)
-    assert "no noise floor is known, the paired interval excludes no difference" in worse.to_dict()["metrics"][0]["text"]
+    found = compare(record, changed(record, "sft"), items(one), items(flipped))
+    assert found.verdict == "drifted"
+    assert found.metrics[0].comparison is not None
+    assert found.metrics[0].comparison.difference.low < 0 < found.metrics[0].comparison.difference.high
+    assert "no noise floor was measured to hold it against" in found.to_dict()["metrics"][0]["text"]
 
 
 @pytest.mark.parametrize(("half_width", "verdict"), [(0.05, "within noise"), (0.01, "drifted"), (0.0, "drifted")])
