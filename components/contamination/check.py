@@ -192,9 +192,11 @@ def _rephrased(
 def _said(method: str, benchmark: Benchmark, found: Scanned, items: Sequence[Item], note: str) -> Said:
     ids = frozenset(items[number].id for number in found.flagged(method) if items[number].benchmark == benchmark.name)
     wordless = [item.id for item in benchmark.items if not item.words]
-    if wordless and not ids:
-        return Said(False, f"{len(wordless)} items hold no word that could be compared, e.g. {wordless[0]!r}")
-    return Said(True, note, ids)
+    if not wordless:
+        return Said(True, note, ids)
+    count = "1 item holds" if len(wordless) == 1 else f"{len(wordless)} items hold"
+    uncompared = f"{count} no word that could be compared, e.g. {wordless[0]!r}"
+    return Said(bool(ids), f"{note}; {uncompared}" if note else uncompared, ids)
 
 
 def _record(match: Match, items: Sequence[Item], found: Scanned, hidden: Collection[str]) -> dict[str, Any]:

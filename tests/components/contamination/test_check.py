@@ -158,6 +158,8 @@ def test_benchmarks_from_files_as_they_are(tmp_path: Path) -> None:
     fields = {"text": "0", "choices": "1+2", "answer": "3"}
     assert loaded("c.csv", '"Q, then?",x y,z,A\n', fields) == Item("c", "1", "Q, then?", ("x y", "z"), "x y")
     assert loaded("h.csv", "frage,antwort\nWas?,das\n", {"text": "frage", "answer": "antwort"}) == Item("h", "1", "Was?", (), "das")
+    assert loaded("b.jsonl", json.dumps({"instruction": " ", "idx": 4})) == Item("b", "4", " "), "blank, but an item"
+    assert loaded("e.jsonl", json.dumps({"prompt": "", "text": "Why?"})).text == "Why?"
     for content, message in (
         ('{"x": "y"}', "row 1 of w.jsonl has no text in 'Body.Question', only x; name the question's field"),
         ('{"id": 1, "text": "a"}\n{"id": 1, "text": "b"}', "items 1 and 2 have the same id '1'"),

@@ -161,4 +161,4 @@ def test_what_can_not_be_compared_is_not_clean(tmp_path: Path) -> None:
     found = look([benchmark], [Source(path, path.name)], policy, tmp_path / "work")
     said = summarise([benchmark], found, policy)
     assert (said["state"], said["benchmarks"]["b"]["methods"]["exact"]["state"]) == ("not checked", "not checked")
-    assert "1 items hold no word" in said["reason"]
+    assert "1 item holds no word" in said["reason"]
