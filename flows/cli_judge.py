@@ -116,7 +116,8 @@ def _record(report: Mapping[str, Any], uri: str, settings: Settings) -> dict[str
     against = registry.resolve(other["name"]).digest if other["name"].startswith("models:/") else other["digest"] or other["name"]
     found = judgement(report, report["calibrations"], uri, against)
     shown = registry.supplement(uri, {"judgement": found})
-    return {"version": shown["uri"], "gate": shown["gate"]["verdict"], "judgement": found}
+    reasons = [f"{r['verdict']} {r['check']}: {r['text']}" for r in shown["gate"]["reasons"] if r["verdict"] != "pass"]
+    return {"version": shown["uri"], "gate": shown["gate"]["verdict"], "reasons": reasons, "judgement": found}
 
 
 class _Progress:
@@ -133,6 +134,8 @@ class _Progress:
 
 def lines(report: Mapping[str, Any]) -> list[str]:
     """A result as text for people."""
+    from components.judges.diagnosis import LEAST_ITEMS
+
     judge = report["judge"]
     prompt = f", prompt {judge['prompt']} ({judge['prompts'][:12]})" if judge["mode"] != "score" else ""
     found = [f"judge {judge['name']}, {judge['mode']}{prompt}: {report['items']} items"]
@@ -155,10 +158,13 @@ def lines(report: Mapping[str, Any]) -> list[str]:
     findings = [*report["diagnosis"]]
     for calibration in report.get("calibrations", ()):
         findings += [{**f, "text": f"{f['text']} (on {calibration['dataset']})"} for f in calibration["diagnosis"]]
-    found.append("diagnosis" if findings else "diagnosis: nothing found")
+    few = report["audit"]["items"] < LEAST_ITEMS
+    nothing = f"too few items for one, it takes {LEAST_ITEMS}" if few else "nothing found"
+    found.append("diagnosis" if findings else f"diagnosis: {nothing}")
     found += [f"  {finding['name']}: {finding['text']}" for finding in findings]
     if "recorded" in report:
         found.append(f"recorded with {report['recorded']['version']}; its gate is now {report['recorded']['gate']}")
+        found += [f"  {reason}" for reason in report["recorded"]["reasons"]]
     found.append(f"all verdicts: {report['path']}/verdicts.jsonl")
     return found
 

@@ -18,7 +18,7 @@ _CONSISTENT = 0.8
 _EXTREME = 0.85
 _UNPARSED = 0.1
 _EXCESS = 0.05  # beyond what people do, in win rate
-_ITEMS = 20
+LEAST_ITEMS = 20
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _injection(audit: Audit) -> list[tuple[str, str]]:
 
 def _position(audit: Audit) -> list[tuple[str, str]]:
     found = audit.position
-    if found is None or found.consistency.n < _ITEMS:
+    if found is None or found.consistency.n < LEAST_ITEMS:
         return []
     n, moved = found.consistency.n, found.to_first + found.to_second
     if found.p < _P and abs(found.to_first - found.to_second) / n >= _MOVED:
@@ -100,7 +100,7 @@ def _position(audit: Audit) -> list[tuple[str, str]]:
 
 def _chance(audit: Audit) -> list[tuple[str, str]]:
     found = audit.people
-    if found is None or found.majority.kappa.n < _ITEMS or found.majority.kappa.low > 0:
+    if found is None or found.majority.kappa.n < LEAST_ITEMS or found.majority.kappa.low > 0:
         return []
     kappa = found.majority.kappa
     return [
@@ -114,7 +114,7 @@ def _chance(audit: Audit) -> list[tuple[str, str]]:
 
 def _length(audit: Audit) -> list[tuple[str, str]]:
     longer = audit.longer
-    if longer is None or longer.n < _ITEMS:
+    if longer is None or longer.n < LEAST_ITEMS:
         return []
     extreme = longer.low > _EXTREME or longer.high < 1 - _EXTREME
     if audit.people is None:
@@ -152,7 +152,7 @@ def _style(audit: Audit) -> list[tuple[str, str]]:
 
 def _own(audit: Audit) -> list[tuple[str, str]]:
     own = audit.own
-    if own is None or own.rate is None or own.rate.n < _ITEMS:
+    if own is None or own.rate is None or own.rate.n < LEAST_ITEMS:
         return []
     if own.excess is None:
         if own.rate.low <= _EXTREME:

@@ -75,3 +75,7 @@ def test_a_verdict_is_recorded_and_the_gate_says_what_it_thinks_of_the_judge(
         assert not any("win rate" in reason["text"] for reason in reasons)
         assert shown["gate"]["verdict"] != "pass"
     assert f"recorded with models:/tiny/2; its gate is now {shown['gate']['verdict']}" in said
+    for reason in shown["gate"]["reasons"]:
+        told = f"  {reason['verdict']} {reason['check']}: {reason['text']}\n" in said
+        assert told == (reason["verdict"] != "pass")
+    assert "diagnosis: too few items for one, it takes 20" in said
