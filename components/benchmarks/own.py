@@ -35,7 +35,9 @@ from components.data.records import Record
 from components.text import holds_word, number
 
 Scorer = Literal["exact", "contains", "numeric", "math_verify", "multiple_choice", "judge"]
-_LETTER = re.compile(r"answer is:?\s*\(?([A-Z])\)?(?![A-Za-z])|^\s*\(?([A-Z])\)?(?![A-Za-z])", re.MULTILINE)
+_LETTER = re.compile(
+    r"(?i:answer\s*(?:is\s*:?|:))\s*\(?([A-Z])\)?(?![A-Za-z])|^\s*(?:\(([A-Z])\)|([A-Z])\s*(?:$|[.):,;]))", re.MULTILINE
+)
 
 
 class Config(ChoiceConfig):
@@ -129,10 +131,10 @@ def contains(targets: Sequence[str], answer: str) -> tuple[bool, str | None]:
 def numeric(targets: Sequence[str], answer: str) -> tuple[bool, str | None]:
     """Whether the last number of an answer is one of the targets, and which it is.
 
-    >>> numeric(["1200"], "In all $1,200."), numeric(["7"], "7 of 8"), numeric(["7"], "seven")
-    ((True, '1200'), (False, '8'), (False, None))
+    >>> numeric(["1200"], "In all $1,200."), numeric(["7"], "7 of 8"), numeric(["7"], "seven"), numeric(["3"], "ports 1-3")
+    ((True, '1200'), (False, '8'), (False, None), (True, '3'))
     """
-    found = re.findall(r"-?\$?\d[\d,]*(?:\.\d+)?", answer)
+    found = re.findall(r"(?:(?<![\w)])-)?\$?\d[\d,]*(?:\.\d+)?", answer)
     value = number(found[-1].rstrip(",")) if found else None
     return value is not None and value in {number(target) for target in targets}, value
 
@@ -143,12 +145,13 @@ def math_verify(targets: Sequence[str], answer: str) -> tuple[bool, str | None]:
 
 
 def multiple_choice(targets: Sequence[str], answer: str) -> tuple[bool, str | None]:
-    """Whether an answer names the right letter: behind "the answer is", else at the beginning of a line; the last one counts.
+    """Whether an answer names the right letter: behind "the answer is", or by itself or with a mark behind it at the beginning of
+    a line; the last one counts. A sentence that begins with "I" or "A" names none.
 
-    >>> multiple_choice(["B"], "Hm. The answer is (B)."), multiple_choice(["B"], "A"), multiple_choice(["B"], "All of them")
+    >>> multiple_choice(["B"], "Hm. The answer is (B)."), multiple_choice(["B"], "A. One"), multiple_choice(["B"], "I say B")
     ((True, 'B'), (False, 'A'), (False, None))
     """
-    found = [a or b for a, b in _LETTER.findall(answer)]
+    found = ["".join(letters) for letters in _LETTER.findall(answer)]
     return bool(found) and found[-1] == targets[0], found[-1] if found else None
 
 
