@@ -1,4 +1,7 @@
 # The commands of the README. Everything runs in .venv, which `make setup` creates from the lock.
+# Tests run in a process a core with one thread each: a second thread only waits where models are this small.
+PYTEST := OMP_NUM_THREADS=1 .venv/bin/pytest -q --numprocesses logical --dist loadfile -m
+
 .PHONY: setup run test test-slow lint lock clean
 
 setup:
@@ -8,10 +11,10 @@ run: setup
 	.venv/bin/lapidar run quickstart
 
 test: setup lint
-	.venv/bin/pytest -q -m "not slow and not gpu and not postgres"
+	$(PYTEST) "not slow and not gpu"
 
 test-slow: setup
-	.venv/bin/pytest -q -m "slow and not gpu and not postgres"
+	$(PYTEST) "slow and not gpu"
 
 lint: setup
 	.venv/bin/ruff format --check .
