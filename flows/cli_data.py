@@ -23,17 +23,18 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout,
 @data.command()
 def build(recipe: Recipe, overrides: Overrides = None, as_json: Json = False) -> None:
     """Build a recipe's dataset, check it, and make it a version (pushed where a DVC remote is set)."""
+    from components import local_services
     from components import recipe as recipes
     from components.data import versions
     from components.settings import Settings
-    from flows import deployments, services
+    from flows import deployments
 
     _log()
     settings = Settings()
     settings.prepare()
     loaded = recipes.load(recipe, overrides)
     built = versions.build(loaded.data, settings, Path.cwd())
-    if built.changed and (address := services.address(settings, "prefect")) is not None:
+    if built.changed and (address := local_services.address(settings, "prefect")) is not None:
         deployments.announce(address, loaded.name, {"md5": built.ref.md5, "path": str(built.ref.path)})
     document = {
         **_described(built.ref),

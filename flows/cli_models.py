@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from components import local_services
 from components.errors import InputError
 from components.settings import Settings
-from flows import output, services
+from flows import output
 from flows.summary import contamination
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def _flat(value: Any) -> str:
 def _registry() -> Registry | None:
     """The registry; None where nothing was ever tracked, so that looking makes no database."""
     settings = Settings()
-    address = services.address(settings, "mlflow")
+    address = local_services.address(settings, "mlflow")
     if not (settings.tracking_uri or address or (settings.services / "mlflow.db").exists()):
         return None
     from components.registry import Registry

@@ -64,12 +64,12 @@ def rollback(name: str, who: str, reason: str, as_json: bool) -> None:
 
 def audit(name: str | None, verify: bool, as_json: bool) -> int:
     """Prints the audit log; with ``verify`` returns 1 where it was changed or an alias has no reason in it."""
+    from components import local_services
     from components.registry import Registry
     from components.settings import Settings
-    from flows import services
 
     settings = Settings()
-    registry = registry_for(f"models:/{name}") if name else Registry(settings, services.address(settings, "mlflow"))
+    registry = registry_for(f"models:/{name}") if name else Registry(settings, local_services.address(settings, "mlflow"))
     entries = registry.audit(name)
     faults = registry.audit_faults() if verify else []
     if as_json:

@@ -18,6 +18,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components import local_services
 from components import recipe as recipes
 from components.errors import InputError
 from components.recipe import Recipe
@@ -91,7 +92,7 @@ class Deployments:
     """
 
     def __init__(self, settings: Settings) -> None:
-        address = services.address(settings, "prefect")
+        address = local_services.address(settings, "prefect")
         if address is None or not server.answers(f"{address}/api/health"):
             raise InputError(
                 f"the local services of {settings.root} don't run, and they run what is scheduled; start them: `lapidar up`"

@@ -14,8 +14,9 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
+from components import local_services
 from components.artifacts import Sealed
-from flows import report, services
+from flows import report
 from flows.progress import Status
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def evaluation(name: str, markdown: str) -> None:
 
 
 def _link(run: Run, name: str | None) -> None:
-    address = run.settings.tracking_uri or services.address(run.settings, "mlflow", planned=True)
+    address = run.settings.tracking_uri or local_services.address(run.settings, "mlflow", planned=True)
     if address is None or not address.startswith("http"):
         return
     found = run.tracker.mlflow_run_id(name, timeout=2.0)

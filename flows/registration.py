@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components import floors, methods, noise, supplements
+from components import floors, local_services, methods, noise, supplements
 from components.artifacts import ModelRef
 from components.comparison import ITEMS, read_items
 from components.errors import LapidarError
@@ -21,7 +21,7 @@ from components.recipe import RegisterConfig
 from components.registry import Registry
 from components.store import MANIFEST
 from components.versions import Version
-from flows import provenance, report, services
+from flows import provenance, report
 
 if TYPE_CHECKING:
     from flows.run import Run, Step
@@ -59,7 +59,7 @@ def config(run: Run) -> RegisterConfig:
 
 def upload(run: Run) -> Upload:
     """Puts adapter, merged and exported weights into the registry, unless they are there."""
-    registry = Registry(run.settings, services.address(run.settings, "mlflow"))
+    registry = Registry(run.settings, local_services.address(run.settings, "mlflow"))
     name, folders = config(run).name, _folders(run)
     digest = _digest(run)
     existing = next((v for v in registry.list_versions(name) if v.digest == digest), None)

@@ -15,12 +15,12 @@ from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
-from components import reproduction
+from components import local_services, reproduction
 from components.errors import InputError
 from components.registry import Registry
 from components.reproduction import Reproduction
 from components.settings import Settings
-from flows import publish, rerun, services
+from flows import publish, rerun
 from flows.rerun import Place, RerunFailed
 
 Record = dict[str, Any]
@@ -40,7 +40,7 @@ def reproduce(version: str, revision: str | None = None, overrides: list[str] | 
         InputError: if there is no such version, or its revision can't be had.
     """
     settings, began = Settings(), time.perf_counter()
-    registry = Registry(settings, services.address(settings, "mlflow"))
+    registry = Registry(settings, local_services.address(settings, "mlflow"))
     shown = registry.show(version)
     then = shown["evidence"]
     chosen = revision or then.get("code", {}).get("revision")

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from components import graph, methods
+from components import graph, local_services, methods
 from components.artifacts import BenchmarkRef, DatasetRef, ModelRef, Sealed
 from components.errors import LapidarError
 from components.graph import Node
@@ -27,7 +27,7 @@ from components.recipe import Recipe
 from components.settings import Settings, device_class
 from components.store import Store
 from components.tracking import Tracker
-from flows import progress, provenance, report, services, stages
+from flows import progress, provenance, report, stages
 from flows.memory import PeakMemory
 from flows.progress import Status
 from flows.registration import Upload
@@ -95,7 +95,7 @@ class Run:
         logging.getLogger().addHandler(self._log)
         self.memory = PeakMemory()
         (self.folder / "recipe.json").write_text(json.dumps(self.recipe.dump(), indent=1) + "\n", encoding="utf-8")
-        self.tracker = Tracker(self.settings, services.address(self.settings, "mlflow"), self.id)
+        self.tracker = Tracker(self.settings, local_services.address(self.settings, "mlflow"), self.id)
         code = provenance.code()
         tags = {"code.revision": code.revision, "code.clean": code.clean, "lock": code.lock, "run": self.id}
         self.tracker.start(self.recipe.name, params=self.recipe.dump(), tags=tags)

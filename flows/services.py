@@ -9,22 +9,21 @@ which the kernel releases when it ends; ``services.json`` says what runs, ``port
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psutil
 
+from components import local_services
 from components.errors import LapidarError
+from components.local_services import free_port, ports, running, state, write
 from components.settings import Settings
 from flows import server
 
@@ -71,7 +70,7 @@ def services(settings: Settings) -> list[Service]:
 @contextmanager
 def prefect(settings: Settings) -> Iterator[Callable[[], None]]:
     """A Prefect server: the one of the local services, else one for this command only. Gives a function that waits for it."""
-    if (found := address(settings, "prefect")) is not None:
+    if (found := local_services.address(settings, "prefect")) is not None:
         server.use(settings, f"{found}/api")
         yield lambda: None
         return
@@ -122,66 +121,9 @@ def _mlflow(settings: Settings, port: int) -> list[str]:
     return ["-m", "mlflow", "server", *stores, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
 
 
-def ports(settings: Settings) -> dict[str, int]:
-    """Ports of the services, chosen once for a home: the usual one if it is free, else any."""
-    file = settings.services / "ports.json"
-    if file.exists():
-        known: dict[str, int] = json.loads(file.read_bytes())
-        return known
-    settings.services.mkdir(parents=True, exist_ok=True)
-    chosen = {"prefect": free_port(4200), "mlflow": free_port(5000)}
-    write(file, chosen)
-    return chosen
-
-
 def move_ports(settings: Settings) -> None:
     """Chooses other ports for those that somebody else took meanwhile. Call while no service of ours runs."""
     write(settings.services / "ports.json", {name: free_port(port) for name, port in ports(settings).items()})
-
-
-def free_port(wanted: int) -> int:
-    """A free port of the loopback: ``wanted`` if it is."""
-    for port in (wanted, 0):
-        with socket.socket() as probe, suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            return int(probe.getsockname()[1])
-    raise LapidarError("no free port on 127.0.0.1; end a program that holds many")
-
-
-def running(settings: Settings) -> bool:
-    """Whether a supervisor of this home is alive."""
-    file = settings.services / "supervisor.lock"
-    if not file.exists():
-        return False
-    with file.open("r+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
-def state(settings: Settings) -> dict[str, Any]:
-    """Content of ``services.json``; no services if there is none."""
-    try:
-        found: dict[str, Any] = json.loads((settings.services / "services.json").read_bytes())
-    except (OSError, ValueError):
-        return {"supervisor": None, "services": []}
-    return found
-
-
-def address(settings: Settings, name: str, planned: bool = False) -> str | None:
-    """Address of a running service, or None.
-
-    Args:
-        planned: give the address that it will have also if it doesn't run.
-    """
-    if planned:
-        return f"http://127.0.0.1:{ports(settings)[name]}"
-    if not running(settings):
-        return None
-    return next((s["address"] for s in state(settings)["services"] if s["name"] == name), None)
 
 
 def up(settings: Settings) -> dict[str, Any]:
@@ -253,13 +195,6 @@ def members(number: int, created: float) -> list[psutil.Process]:
             if os.getsid(process.pid) == number and not other and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process)
     return found
-
-
-def write(file: Path, content: Any) -> None:
-    """Replaces a JSON file in one step."""
-    part = file.with_name(f"{file.name}.{os.getpid()}")
-    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    part.replace(file)
 
 
 def _start_supervisor(settings: Settings) -> None:

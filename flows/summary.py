@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, TextIO
 
+from components import local_services
 from components.settings import Settings
-from flows import services
 from flows.progress import duration
 from flows.report import MARK, MARKED, marked, table
 
@@ -109,7 +109,7 @@ def _gate(report: Report) -> list[str]:
 def _where(settings: Settings) -> list[str]:
     if settings.tracking_uri:
         return [f"MLflow: {settings.tracking_uri}"]
-    if (address := services.address(settings, "mlflow")) is not None:
+    if (address := local_services.address(settings, "mlflow")) is not None:
         return [f"MLflow: {address}"]
     return ["MLflow: `lapidar up` starts it and prints its address"]
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from components import local_services
 from components.settings import Settings
 from flows import services
 from flows.services import Service
@@ -117,7 +118,7 @@ class Supervisor:
 
     def _write(self) -> None:
         found = [each.describe() for each in self._running if each.sessions]
-        services.write(self._settings.services / "services.json", {"supervisor": os.getpid(), "services": found})
+        local_services.write(self._settings.services / "services.json", {"supervisor": os.getpid(), "services": found})
 
 
 def _end_with_parent() -> None:

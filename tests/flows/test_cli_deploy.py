@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from components import recipe
+from components import local_services, recipe
 from components.errors import InputError
 from components.gate import Evidence, Gate
 from components.registry import Registry
 from components.settings import Settings
-from flows import deployments, server, services
+from flows import deployments, server
 
 FAST = ["register=null", "align=[]", "sft=null", "quantize=null", "export=null", "evaluate=null", "model.pretrain.max_steps=2"]
 
@@ -40,7 +40,7 @@ def up(new_home: Callable[[str], Any]) -> Iterator[Any]:
 
 
 def flow_runs(home: Any, deployment: str, state: str) -> list[dict[str, Any]]:
-    prefect = services.address(Settings(home=home.path), "prefect")
+    prefect = local_services.address(Settings(home=home.path), "prefect")
     wanted = {"deployment_id": {"any_": [deployment]}, "state": {"name": {"any_": [state]}}}
     found: list[dict[str, Any]] = server.post(f"{prefect}/api/flow_runs/filter", {"flow_runs": wanted}, 10.0)
     return found
@@ -54,7 +54,7 @@ def completed(home: Any, deployment: str, count: int, seconds: float = 240.0) ->
 
 
 def parameters(home: Any, deployment: str) -> dict[str, Any]:
-    prefect = services.address(Settings(home=home.path), "prefect")
+    prefect = local_services.address(Settings(home=home.path), "prefect")
     found: list[dict[str, Any]] = server.post(f"{prefect}/api/deployments/filter", {"deployments": {"id": {"any_": [deployment]}}})
     assert found[0]["entrypoint"] == "flows.pipeline.pipeline"
     assert "sft" in str(found[0]["parameter_openapi_schema"])
@@ -112,7 +112,7 @@ def test_reruns_of_a_version_are_scheduled_listed_and_removed(up: Any) -> None:
     weights = up.beside / "weights"
     weights.mkdir()
     (weights / "model.safetensors").write_bytes(b"w")
-    registry = Registry(settings, services.address(settings, "mlflow"))
+    registry = Registry(settings, local_services.address(settings, "mlflow"))
     handle = registry.upload("planted", {"merged": weights}, "d1")
     registry.register(handle, Evidence("d1", parity={"ok": True}), Gate("pass", [], "d1", None))
     made = up.command("reproduce", "models:/planted/1", "--every", "7d", "--json")

@@ -12,6 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
+from components import local_services
 from components.settings import Settings
 from flows import server, services
 
@@ -31,7 +32,7 @@ def up(new_home: Callable[[str], Any]) -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def state(up: Any) -> dict[str, Any]:
     """What the services said when they had started."""
-    return dict(services.state(Settings(home=up.path)))
+    return dict(local_services.state(Settings(home=up.path)))
 
 
 def eventually(check: Callable[[], bool], seconds: float = 60.0) -> bool:
@@ -42,7 +43,7 @@ def eventually(check: Callable[[], bool], seconds: float = 60.0) -> bool:
 
 
 def pids(home: Any) -> dict[str, int]:
-    return {service["name"]: service["pid"] for service in services.state(Settings(home=home.path))["services"]}
+    return {service["name"]: service["pid"] for service in local_services.state(Settings(home=home.path))["services"]}
 
 
 def healthy(home: Any) -> bool:
@@ -77,14 +78,14 @@ def test_what_is_killed_is_started_again(up: Any, name: str) -> None:
 
 def test_a_run_uses_the_running_server(up: Any) -> None:
     report = up.run("--until", "base")
-    prefect = services.address(Settings(home=up.path), "prefect")
+    prefect = local_services.address(Settings(home=up.path), "prefect")
     found = server.post(f"{prefect}/api/flow_runs/filter", {"flow_runs": {"id": {"any_": [report["prefect_run"]]}}})
     assert [(run["name"], run["state"]["name"]) for run in found] == [("tiny", "Completed")]
 
 
 def test_nothing_is_left_when_the_supervisor_is_killed(up: Any, state: dict[str, Any]) -> None:
-    os.kill(services.state(Settings(home=up.path))["supervisor"], signal.SIGKILL)
-    assert eventually(lambda: not services.running(Settings(home=up.path)))
+    os.kill(local_services.state(Settings(home=up.path))["supervisor"], signal.SIGKILL)
+    assert eventually(lambda: not local_services.running(Settings(home=up.path)))
     up.command("down")
     assert up.left_behind() == []
     again = up.command("up", "--json")
