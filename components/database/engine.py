@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from components.errors import InputError, LapidarError
 from components.settings import Settings
 
-HEAD = "0002"
+HEAD = "0003"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _POSTGRES_LOCK = 0x1A71DA6  # any number that nothing else in the same database uses
 
@@ -57,7 +57,7 @@ def open_database(settings: Settings) -> Database:
     except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
         raise InputError(
             f"LAPIDAR_DATABASE_URL={_shown(url)!r} can't be used ({error}); "
-            "expected e.g. postgresql+psycopg://user@host/lapidar, with that driver installed"
+            "expected e.g. postgresql+pg8000://user@host/lapidar, with that driver installed"
         ) from error
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine)

@@ -1,20 +1,15 @@
-"""Tables. A change here needs a migration beside it; a test compares the two."""
+"""Tables of registration and promotion; ``review_models`` holds people's. A change needs a migration; a test compares the two."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sqlalchemy import DateTime, Float, Index, String, Text, UniqueConstraint
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import Mapped, mapped_column
 
-
-class Base(DeclarativeBase):
-    """Base of all tables."""
-
-
-def now() -> datetime:
-    """The time in UTC."""
-    return datetime.now(UTC)
+from components.database import review_models  # noqa: F401  (its tables are Base's too)
+from components.database.base import Base as Base
+from components.database.base import now as now
 
 
 class Registration(Base):
