@@ -9,6 +9,7 @@ which the kernel releases when it ends; ``services.json`` says what runs, ``port
 from __future__ import annotations
 
 import fcntl
+import importlib.util
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -57,13 +59,14 @@ class Service:
 def services(settings: Settings) -> list[Service]:
     """All services of a home, in the order in which they start."""
     found = ports(settings)
-    api, mlflow = f"http://127.0.0.1:{found['prefect']}", f"http://127.0.0.1:{found['mlflow']}"
+    api, mlflow, dashboard = (f"http://127.0.0.1:{found[name]}" for name in ("prefect", "mlflow", "dashboard"))
     private = server.environment(settings)
     client = private | {"PREFECT_API_URL": f"{api}/api"}
     return [
         Service("prefect", found["prefect"], _prefect, lambda port: private | _prefect_server(port), _answers(f"{api}/api/health")),
         Service("worker", None, _worker, lambda _: client, lambda: _worker_online(api), after="prefect", keeps_children=True),
         Service("mlflow", found["mlflow"], lambda port: _mlflow(settings, port), lambda _: _MLFLOW, _answers(f"{mlflow}/health")),
+        Service("dashboard", found["dashboard"], _dashboard, lambda _: _DASHBOARD, _answers(f"{dashboard}/_stcore/health")),
     ]
 
 
@@ -119,6 +122,17 @@ def _mlflow(settings: Settings, port: int) -> list[str]:
     database, artifacts = f"sqlite:///{settings.services / 'mlflow.db'}", (settings.services / "artifacts").as_uri()
     stores = ["--backend-store-uri", database, "--default-artifact-root", artifacts]
     return ["-m", "mlflow", "server", *stores, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+
+
+_DASHBOARD = {"STREAMLIT_BROWSER_GATHER_USAGE_STATS": "false", "DO_NOT_TRACK": "1"}
+
+
+def _dashboard(port: int) -> list[str]:
+    """The rest of its settings lies beside it, in ``dashboards/.streamlit/config.toml``."""
+    found = importlib.util.find_spec("dashboards")  # found, not imported: flows and dashboards don't know each other
+    if found is None or found.origin is None:
+        raise LapidarError("the dashboard isn't installed; install Lapidar with its package 'dashboards'")
+    return ["-m", "streamlit", "run", str(Path(found.origin).with_name("app.py")), "--server.port", str(port)]
 
 
 def move_ports(settings: Settings) -> None:

@@ -54,7 +54,7 @@ def lines(report: Report, settings: Settings) -> list[str]:
         found.append(MARKED)
     found += _gate(report)
     found.append(f"report: {settings.runs / report['run'] / 'report.json'}")
-    return [*found, *_where(settings)]
+    return [*found, *_where(report, settings)]
 
 
 def contamination(found: Mapping[str, Any]) -> list[str]:
@@ -106,12 +106,12 @@ def _gate(report: Report) -> list[str]:
     return [f"gate: {verdict} ({outcome})", *reasons]
 
 
-def _where(settings: Settings) -> list[str]:
-    if settings.tracking_uri:
-        return [f"MLflow: {settings.tracking_uri}"]
-    if (address := local_services.address(settings, "mlflow")) is not None:
-        return [f"MLflow: {address}"]
-    return ["MLflow: `lapidar up` starts it and prints its address"]
+def _where(report: Report, settings: Settings) -> list[str]:
+    mlflow = settings.tracking_uri or local_services.address(settings, "mlflow")
+    dashboard = local_services.address(settings, "dashboard")
+    if dashboard is None:
+        return [*([f"MLflow: {mlflow}"] if mlflow else []), "dashboard: `lapidar up` starts it (and MLflow) and prints its address"]
+    return [f"MLflow: {mlflow}", f"dashboard: {dashboard}/run?id={report['run']}"]
 
 
 def columns(report: Report) -> list[str]:

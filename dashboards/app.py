@@ -1,0 +1,24 @@
+"""The dashboard: ``streamlit run dashboards/app.py``, or ``lapidar up``. Only reads: never loads a model, never runs a job."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboards import access, navigation
+from dashboards.ui import sidebar
+from dashboards.ui.text import t
+
+
+def main() -> None:
+    """One run of the script: who reads, which pages there are for them, and the one that is asked for."""
+    st.set_page_config(page_title="Lapidar", page_icon=":material/diamond:", layout="wide")
+    reader = access.reader()
+    if reader is None:
+        st.navigation([st.Page(access.sign_in, title=t("ui.sign_in"), url_path="sign-in")], position="hidden").run()
+        return
+    chosen = st.navigation(navigation.pages(reader.role), expanded=True)
+    sidebar.draw(reader)
+    chosen.run()
+
+
+main()

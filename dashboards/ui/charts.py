@@ -1,0 +1,97 @@
+"""Charts in one look: one palette that is readable on light and on dark, no background of its own, quiet axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+if TYPE_CHECKING:
+    import altair as alt
+
+PALETTE = ["#0d9488", "#e0703a", "#5b7fd9", "#c2549d", "#94a21f", "#8b6fd0"]
+"""Six colours with a contrast of 3 and more on white and on the dark background; also in config.toml."""
+SEQUENTIAL = "teals"
+DIVERGING = "blueorange"
+_GREY = "#8a9694"
+
+
+def draw(chart: Any, height: int | None = None, key: str | None = None, alt_text: str | None = None) -> None:
+    """Draws an Altair chart in the dashboard's look, as wide as its place."""
+    if height is not None:
+        chart = chart.properties(height=height)
+    st.altair_chart(chart, width="stretch", key=key, alt=alt_text)
+
+
+def colour(field: str, names: Sequence[str], title: str | None = None) -> alt.Color:
+    """The palette over names, the same name in the same colour on the whole page."""
+    import altair as alt
+
+    scale = alt.Scale(domain=list(names), range=[PALETTE[i % len(PALETTE)] for i in range(len(names))])
+    return alt.Color(field, type="nominal", scale=scale, title=title, legend=alt.Legend(orient="top", labelLimit=260, columns=2))
+
+
+def lines(
+    rows: Any,
+    x: str,
+    y: str,
+    series: str,
+    names: Sequence[str],
+    titles: tuple[str, str],
+    faint: str | None = None,
+    log: bool = False,
+) -> Any:
+    """Curves of several series.
+
+    Args:
+        rows: a data frame or records with ``x``, ``y`` and ``series``.
+        names: the series in the order of their colours.
+        titles: of the two axes.
+        faint: field with unsmoothed values, drawn faintly behind.
+        log: whether the y axis is logarithmic.
+    """
+    import altair as alt
+
+    scale = alt.Scale(type="log") if log else alt.Scale(zero=False)
+    tips = [
+        alt.Tooltip(series, type="nominal"),
+        alt.Tooltip(x, type="quantitative"),
+        alt.Tooltip(y, type="quantitative", format=".4g"),
+    ]
+    base = alt.Chart(_data(rows)).encode(
+        x=alt.X(x, type="quantitative", title=titles[0], axis=alt.Axis(grid=False)), color=colour(series, names), tooltip=tips
+    )
+    drawn = base.mark_line(strokeWidth=2, clip=True).encode(y=alt.Y(y, type="quantitative", title=titles[1], scale=scale))
+    if faint is None:
+        return drawn
+    behind = base.mark_line(strokeWidth=1, opacity=0.25, clip=True).encode(y=alt.Y(faint, type="quantitative", scale=scale))
+    return behind + drawn
+
+
+def intervals(rows: Any, label: str, series: str, names: Sequence[str], title: str, zero: bool = False) -> Any:
+    """Estimates as points with their intervals: fields ``value``, ``low``, ``high``, one row each for ``label``."""
+    import altair as alt
+
+    base = alt.Chart(_data(rows)).encode(
+        y=alt.Y(label, type="nominal", title=None, axis=alt.Axis(labelLimit=220, ticks=False, domain=False)),
+        yOffset=alt.YOffset(series, type="nominal", sort=list(names)),
+        color=colour(series, names),
+        tooltip=[series, label, *(alt.Tooltip(end, type="quantitative", format=".3f") for end in ("value", "low", "high"))],
+    )
+    bars = base.mark_rule(strokeWidth=2).encode(
+        x=alt.X("low", type="quantitative", title=title, scale=alt.Scale(zero=zero)), x2=alt.X2("high")
+    )
+    points = base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.X("value", type="quantitative"))
+    if not zero:
+        return bars + points
+    line = alt.Chart(_data([{"x": 0}])).mark_rule(color=_GREY, strokeDash=[4, 4]).encode(x=alt.X("x", type="quantitative"))
+    return line + bars + points
+
+
+def _data(rows: Any) -> Any:
+    """Records as Altair takes them; a data frame as it is."""
+    import altair as alt
+
+    source: Any = alt.Data
+    return source(values=rows) if isinstance(rows, list) else rows

@@ -1,0 +1,84 @@
+"""Numbers for people: with their interval, their unit, and as few digits as they deserve."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from dashboards.ui.text import t
+
+_COLOURS = {"pass": "green", "fail": "red", "unknown": "orange"}
+_ICONS = {"pass": ":material/check_circle:", "fail": ":material/cancel:", "unknown": ":material/help:"}
+
+
+def interval(value: Mapping[str, Any] | float | None, signed: bool = False) -> str:
+    """``0.412 [0.380, 0.444]``; only the number where there is no interval; a dash where there is nothing."""
+    if value is None:
+        return "–"
+    if not isinstance(value, Mapping):
+        return number(value)
+    sign = "+" if signed else ""
+    middle = f"{value['value']:{sign}.3f}"
+    if value.get("low") is None or value.get("high") is None:
+        return middle
+    return f"{middle} [{value['low']:{sign}.3f}, {value['high']:{sign}.3f}]"
+
+
+def number(value: float | None) -> str:
+    """Four significant digits, thousands apart; large and tiny ones with an exponent."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, float) and (math.isinf(value) or (value and not 1e-4 <= abs(value) < 1e7)):
+        return f"{value:.3g}"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
+
+
+def duration(seconds: float | None) -> str:
+    """``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 07 min``."""
+    if seconds is None:
+        return "–"
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    if seconds < 3600:
+        return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
+    return f"{int(seconds) // 3600} h {int(seconds) // 60 % 60:02d} min"
+
+
+def ago(when: datetime | None, now: datetime | None = None) -> str:
+    """How long ago: ``5 min ago``; a date after a week."""
+    if when is None:
+        return "–"
+    passed = ((now or datetime.now(UTC)) - when).total_seconds()
+    for least, unit, size in ((86400 * 7, "", 0), (86400, "days", 86400), (3600, "hours", 3600), (60, "minutes", 60)):
+        if passed >= least:
+            return t(f"ui.{unit}_ago", n=int(passed // size)) if unit else f"{when:%Y-%m-%d}"
+    return t("ui.now")
+
+
+def size(count: float | None) -> str:
+    """Bytes with a unit: ``1.2 MB``."""
+    if count is None:
+        return "–"
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def verdict(found: str) -> str:
+    """A gate's verdict as a Markdown badge with its sign, so that colour alone says nothing."""
+    colour, icon = _COLOURS.get(found, "gray"), _ICONS.get(found, ":material/help:")
+    word = t(f"ui.verdict_{found}") if found in _COLOURS else t("ui.verdict_unknown")
+    return f":{colour}-badge[{icon} {word}]"
+
+
+def status(found: str) -> str:
+    """A run's or stage's state as a Markdown badge."""
+    colours = {"running": "blue", "finished": "green", "ran": "green", "cached": "gray", "failed": "red", "killed": "orange"}
+    icons = {"running": "play_circle", "finished": "check_circle", "ran": "check_circle", "cached": "history"}
+    icons |= {"failed": "cancel", "killed": "bolt"}
+    known = found if found in colours else "waiting"
+    return f":{colours.get(known, 'gray')}-badge[:material/{icons.get(known, 'schedule')}: {t(f'ui.status_{known}')}]"

@@ -1,0 +1,43 @@
+"""Text of models, data and people, shown as text: no HTML, no Markdown, no links or images that a browser would fetch.
+
+Streamlit renders Markdown in labels, messages and tables' links; ``plain`` makes text mean itself there. Where a whole text is
+shown, ``text`` and ``code`` need no escaping.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import streamlit as st
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|>~$:<&=/@])")
+_INVISIBLE = re.compile("[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_LONGEST = 20_000
+
+
+def plain(value: Any, longest: int = 300) -> str:
+    """One line of Markdown that shows a text as it is: for labels, headings, messages."""
+    line = " ".join(visible(str(value)).split())
+    line = line if len(line) <= longest else f"{line[: longest - 1]}…"
+    return _MARKDOWN.sub(r"\\\1", line)
+
+
+def visible(value: str) -> str:
+    """A text whose invisible and direction-changing characters are written out, so that it can't look like another."""
+    return _INVISIBLE.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
+
+
+def text(value: str) -> None:
+    """A whole text in the page's font, with its line breaks."""
+    st.text(_cut(visible(value)))
+
+
+def code(value: str, language: str | None = None, height: int | None = None) -> None:
+    """A whole text in a fixed-width font that can be copied."""
+    st.code(_cut(visible(value)), language=language, wrap_lines=True, height=height or "content")
+
+
+def _cut(value: str) -> str:
+    """A browser shouldn't have to lay out megabytes."""
+    return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}\n… ({len(value) - _LONGEST:,} more characters)"

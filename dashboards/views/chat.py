@@ -1,0 +1,14 @@
+"""Chat."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from dashboards.ui import states
+from dashboards.ui.text import t
+
+
+def page() -> None:
+    """Draws the page."""
+    st.title(t("ui.page_chat"))
+    states.empty(t("ui.nothing"), t("ui.nothing_todo"), "lapidar run quickstart")
