@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-SplitName = Literal["corpus", "sft", "preference", "prompts", "heldout"]
-RecordKind = Literal["text", "sft", "preference", "prompts"]
+SplitName = Literal["corpus", "sft", "preference", "labelled", "prompts", "heldout"]
+RecordKind = Literal["text", "sft", "preference", "labelled", "prompts"]
 
 
 @dataclass(frozen=True)

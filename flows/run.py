@@ -21,6 +21,7 @@ from typing import Any
 
 from components import graph, local_services, methods
 from components.artifacts import BenchmarkRef, DatasetRef, ModelRef, Sealed
+from components.data import prepare
 from components.errors import LapidarError
 from components.graph import Node
 from components.recipe import Recipe
@@ -66,8 +67,9 @@ class Run:
     """
 
     def __init__(self, recipe: Recipe, start: str | None = None, until: str | None = None) -> None:
-        self.settings, self.project, self.recipe = Settings(), Path.cwd(), recipe
-        self.graph = graph.build(recipe)
+        self.settings, self.project = Settings(), Path.cwd()
+        recipe = recipe.model_copy(update={"data": prepare.pinned(recipe.data, self.settings)})
+        self.recipe, self.graph = recipe, graph.build(recipe)
         selection = stages.select(self.graph, start, until)
         self.nodes, self.forced = selection.nodes, selection.forced
         self.registers = recipe.register_ is not None and selection.whole

@@ -31,7 +31,13 @@ from components.store import file_sha256
 
 DATASET = "dataset.json"
 SPLITS: tuple[SplitName, ...] = get_args(SplitName)
-KINDS: dict[str, RecordKind] = {"corpus": "text", "sft": "sft", "preference": "preference", "prompts": "prompts"}
+KINDS: dict[str, RecordKind] = {
+    "corpus": "text",
+    "sft": "sft",
+    "preference": "preference",
+    "labelled": "labelled",
+    "prompts": "prompts",
+}
 log = logging.getLogger(__name__)
 
 
@@ -69,6 +75,13 @@ def source_files(config: MethodConfig, settings: Settings) -> dict[str, str]:
     for path in paths.values():
         records.refuse_pointer(path)
     return {name: file_sha256(path) for name, path in sorted(paths.items())}
+
+
+def pinned(config: MethodConfig, settings: Settings) -> MethodConfig:
+    """A source's config that always means the same rows: where it would read what changes, it names what it reads."""
+    module = methods.load("data", config.method)
+    found: MethodConfig = module.pin(config, settings) if hasattr(module, "pin") else config
+    return found
 
 
 def build(config: MethodConfig, out: Path, settings: Settings) -> dict[str, Any]:

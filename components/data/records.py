@@ -1,4 +1,4 @@
-r"""The four record kinds, and JSON Lines files of them: reading, checking, writing.
+r"""The five record kinds, and JSON Lines files of them: reading, checking, writing.
 
 Lines are split on ``\n`` only: U+0085 and U+2028 occur inside strings of real datasets. Samples::
 
@@ -6,6 +6,7 @@ Lines are split on ``\n`` only: U+0085 and U+2028 occur inside strings of real d
     sft         {"id": "a1", "prompt": "What is 2 + 2?", "completion": "The answer is 4."}
                 {"id": "a1", "messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}
     preference  {"id": "a1", "prompt": "What is 2 + 2?", "chosen": "The answer is 4.", "rejected": "Five."}
+    labelled    {"id": "a1", "prompt": "What is 2 + 2?", "completion": "Five.", "label": false}
     prompts     {"id": "a1", "prompt": "What is 2 + 2?", "answer": "4"}
 
 ``id`` may be absent in what users bring. Other fields are kept as they are.
@@ -29,6 +30,7 @@ FIELDS: dict[RecordKind, tuple[str, ...]] = {
     "text": ("text",),
     "sft": ("prompt", "completion"),
     "preference": ("prompt", "chosen", "rejected"),
+    "labelled": ("prompt", "completion"),
     "prompts": ("prompt", "answer"),
 }
 ROLES = ("system", "user", "assistant", "tool")
@@ -92,6 +94,8 @@ def check(row: Record, kind: RecordKind, number: int, path: Path) -> None:
         _check_text(value, field, number, path)
     if kind == "preference" and row["chosen"] == row["rejected"]:
         raise InputError(f"{place(number, path)} has the same 'chosen' and 'rejected'; a preference needs two answers")
+    if kind == "labelled" and not isinstance(row.get("label"), bool):
+        raise InputError(f"{place(number, path)}: 'label' is {_shown(row.get('label'))}, expected true or false; {_needs(kind)}")
 
 
 def place(number: int, path: Path) -> str:
@@ -183,8 +187,9 @@ def _check_text(value: str, field: str, number: int, path: Path) -> None:
 
 def _needs(kind: RecordKind) -> str:
     other = " (or messages)" if kind == "sft" else ""
-    name = {"text": "text data", "sft": "SFT data", "preference": "preference data", "prompts": "prompt data"}[kind]
-    return f"{name} needs {', '.join(FIELDS[kind])}{other}"
+    name = {"text": "text", "sft": "SFT", "preference": "preference", "labelled": "labelled", "prompts": "prompt"}[kind]
+    label = ", label" if kind == "labelled" else ""
+    return f"{name} data needs {', '.join(FIELDS[kind])}{label}{other}"
 
 
 def _shown(value: Any) -> str:

@@ -52,6 +52,7 @@ def ensure(source: MethodConfig, settings: Settings, project: Path) -> DatasetRe
         InputError: if source files or rows are wrong, or files don't match the md5 that their ``.dvc`` file names.
         LapidarError: if DVC fails.
     """
+    source = prepare.pinned(source, settings)
     _finish(Workspace(project, settings))
     if (ref := find(source, settings, project)) is not None:
         return ref
@@ -70,6 +71,7 @@ def find(source: MethodConfig, settings: Settings, project: Path) -> DatasetRef 
     Raises:
         InputError: if it is there and its files don't match the md5 that its ``.dvc`` file names.
     """
+    source = prepare.pinned(source, settings)
     if _intent(Workspace(project, settings)).exists():
         return None  # a build was killed, or is at work: ``ensure`` finishes it, or waits
     home, name = _project(source, settings, project), DATA
@@ -87,6 +89,7 @@ def build(source: MethodConfig, settings: Settings, project: Path) -> Built:
         InputError: if source files or rows are wrong.
         LapidarError: if DVC fails, or the version is built and can't be pushed.
     """
+    source = prepare.pinned(source, settings)
     if getattr(source, "path", None) is None or not (project / ".dvc").is_dir():
         before = find(source, settings, project)
         return Built(private.ensure(source, settings), before is None)

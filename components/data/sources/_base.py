@@ -2,7 +2,8 @@
 
 ``build`` gets an empty folder and writes the same bytes for the same config and the same files read. It may add
 ``notes.json``, which goes into ``dataset.json``. A source that reads files names them with ``files(config, settings)``,
-so that a changed file makes a new version.
+so that a changed file makes a new version. One that reads what changes by itself (a database) names the state that it reads
+with ``pin(config, settings)``, which returns the config that a run records.
 """
 
 from __future__ import annotations

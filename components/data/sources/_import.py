@@ -19,7 +19,7 @@ from components.errors import InputError
 
 _NAMED = re.compile(r"\{([^{}]+)\}")
 _KINDS: dict[SplitName, RecordKind] = {
-    "corpus": "text", "sft": "sft", "preference": "preference", "prompts": "prompts", "heldout": "prompts",
+    "corpus": "text", "sft": "sft", "preference": "preference", "labelled": "labelled", "prompts": "prompts", "heldout": "prompts",
 }  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def rows(found: Iterable[Record], split: SplitName, config: SplitConfig, path: P
 
 def _mapped(row: Record, kind: RecordKind, config: SplitConfig, number: int, path: Path) -> Record:
     messages = "messages" in config.columns or ("messages" in row and "prompt" not in config.columns)
-    fields = ("messages",) if kind == "sft" and messages else FIELDS[kind]
+    fields = ("messages",) if kind == "sft" and messages else (*FIELDS[kind], *(("label",) if kind == "labelled" else ()))
     wanted = {"id": "id", **{field: field for field in fields}, **config.columns}
     mapped = {}
     for field, column in wanted.items():
