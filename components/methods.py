@@ -34,6 +34,7 @@ SECTIONS = {
     "contamination": "components.contamination.detectors",
     "membership": "components.contamination.membership",
     "screen": "components.screen",
+    "tool": "components.agents.tools",
 }
 _DISTRIBUTIONS = {
     "yaml": "pyyaml",
