@@ -107,23 +107,27 @@ class Toolbox:
     def __bool__(self) -> bool:
         return bool(self._tools)
 
-    def call(self, name: str, arguments: Any) -> Result:
-        """Runs a tool, unless the call doesn't fit it."""
+    def call(self, name: str, arguments: Any, seconds: float | None = None) -> Result:
+        """Runs a tool, unless the call doesn't fit it.
+
+        Args:
+            seconds: that are left, if fewer than the policy's.
+        """
         start = time.monotonic()
         reason = problem({tool["function"]["name"]: tool for tool in self.definitions}, name, arguments)
         if reason is not None:
             return Result(f"Error: {reason}", False, 0.0)
-        tool = self._tools[name]
+        tool, within = self._tools[name], max(0.1, min(self.policy.seconds, seconds or self.policy.seconds))
         run = self._own if tool.own else self._trusted if self.policy.trust else self._sandboxed
         try:
-            text, ok = run(tool, arguments), True
+            text, ok = run(tool, arguments, within), True
         except LapidarError as error:
             text, ok = f"Error: {error}", False
         if len(text) > self.policy.characters:
             text = f"{text[: self.policy.characters]}… (cut; {len(text)} characters in all)"
         return Result(text, ok, time.monotonic() - start)
 
-    def _own(self, tool: Tool, arguments: Mapping[str, Any]) -> str:
+    def _own(self, tool: Tool, arguments: Mapping[str, Any], seconds: float) -> str:
         """One of ours: its own limits hold; a call that takes too long is left behind in its thread."""
         from components import methods
 
@@ -137,17 +141,16 @@ class Toolbox:
 
         thread = threading.Thread(target=work, name=f"tool-{tool.name}", daemon=True)
         thread.start()
-        thread.join(self.policy.seconds)
+        thread.join(seconds)
         if not said:
-            raise LapidarError(self._late(tool))
+            raise LapidarError(_late(tool, seconds))
         if isinstance(said[0], Exception):
             raise LapidarError(str(said[0])) from said[0]
         return said[0] if isinstance(said[0], str) else json.dumps(said[0], ensure_ascii=False, default=str)
 
-    def _sandboxed(self, tool: Tool, arguments: Mapping[str, Any]) -> str:
+    def _sandboxed(self, tool: Tool, arguments: Mapping[str, Any], seconds: float) -> str:
         from components.sandbox import run as sandbox
 
-        seconds = self.policy.seconds
         limits = sandbox.Limits(
             cpu_seconds=max(1, int(seconds)),
             wall_seconds=seconds,
@@ -158,10 +161,10 @@ class Toolbox:
         done = sandbox.execute(program, _request(tool, arguments), limits)
         if not done.passed:
             late = done.outcome == "timeout"
-            raise LapidarError(self._late(tool) if late else f"{tool.name} {done.outcome}: {done.detail[:300]}")
+            raise LapidarError(_late(tool, seconds) if late else f"{tool.name} {done.outcome}: {done.detail[:300]}")
         return _said(tool, done.stdout)
 
-    def _trusted(self, tool: Tool, arguments: Mapping[str, Any]) -> str:
+    def _trusted(self, tool: Tool, arguments: Mapping[str, Any], seconds: float) -> str:
         program = tool.source + _TAIL
         root = str(Path(__file__).parents[2])
         command = [sys.executable, "-c", _CHILD.format(root=root, program=program, path=str(tool.path))]
@@ -172,17 +175,18 @@ class Toolbox:
                 capture_output=True,
                 text=True,
                 errors="replace",
-                timeout=self.policy.seconds,
+                timeout=seconds,
             )
         except subprocess.TimeoutExpired as error:
-            raise LapidarError(self._late(tool)) from error
+            raise LapidarError(_late(tool, seconds)) from error
         if done.returncode != 0:
             lines = done.stderr.strip().splitlines()
             raise LapidarError(f"{tool.name} ended with status {done.returncode}: {(lines or ['no message'])[-1][:300]}")
         return _said(tool, done.stdout)
 
-    def _late(self, tool: Tool) -> str:
-        return f"{tool.name} took longer than {self.policy.seconds:g} s"
+
+def _late(tool: Tool, seconds: float) -> str:
+    return f"{tool.name} took longer than {seconds:.3g} s"
 
 
 def _config(tool: Tool) -> Any:

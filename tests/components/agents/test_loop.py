@@ -1,0 +1,174 @@
+"""The loop runs what a model calls and tells it what came of it; every limit ends it; every step is told and traced."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.agents import toolfiles
+from components.agents.loop import Event, Limits, Loop
+from components.agents.toolbox import Toolbox
+from components.agents.traces import Trace
+
+Say = str | list[tuple[str, str]]
+QUESTION = [{"role": "user", "content": "What is 6 times 7?"}]
+CALCULATE = ("calculator", '{"expression": "6*7"}')
+
+
+def stream(say: Say, finish: str = "stop", pause: float = 0.0) -> Any:
+    """An answer as OpenAI's API streams it: a text, or calls in two pieces each."""
+    from starlette.responses import StreamingResponse
+
+    def deltas() -> Iterator[dict[str, Any]]:
+        if isinstance(say, str):
+            yield from ({"content": word} for word in say.split(" "))
+            return
+        for i, (name, arguments) in enumerate(say):
+            half = len(arguments) // 2
+            yield {"tool_calls": [{"index": i, "id": f"call{i}", "type": "function", "function": {"name": name, "arguments": ""}}]}
+            yield {"tool_calls": [{"index": i, "function": {"arguments": arguments[:half]}}]}
+            yield {"tool_calls": [{"index": i, "function": {"arguments": arguments[half:]}}]}
+
+    def lines() -> Iterator[str]:
+        base = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+        for delta in deltas():
+            yield f"data: {json.dumps(base | {'choices': [{'index': 0, 'delta': delta, 'finish_reason': None}]})}\n\n"
+            time.sleep(pause)
+        ended = "tool_calls" if isinstance(say, list) else finish
+        yield f"data: {json.dumps(base | {'choices': [{'index': 0, 'delta': {}, 'finish_reason': ended}]})}\n\n"
+        usage = {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}
+        yield f"data: {json.dumps(base | {'choices': [], 'usage': usage, 'lapidar': {'reused_tokens': 3}})}\n\n"
+        yield "data: [DONE]\n\n"
+
+    return StreamingResponse(lines(), media_type="text/event-stream")
+
+
+class Turn:
+    """A loop against a server that says what it is told to say, in order."""
+
+    def __init__(self, chat_server: Callable[..., Any], say: list[Any], **options: Any) -> None:
+        from openai import OpenAI
+
+        remaining = iter(say)
+        self.server = chat_server(
+            lambda body: (lambda said: stream(said) if isinstance(said, (str, list)) else said)(next(remaining))
+        )
+        client = OpenAI(base_url=self.server.url, api_key="none", max_retries=0)
+        toolbox = options.pop("toolbox", Toolbox(toolfiles.find("calculator")))
+        self.trace = Trace("agent", options.pop("folder", None))
+        self.events: list[Event] = list(Loop(client, "m", toolbox, trace=self.trace, **options).run(QUESTION))
+
+    def kinds(self) -> list[str]:
+        return [event.kind for event in self.events]
+
+    @property
+    def end(self) -> Event:
+        return self.events[-1]
+
+
+def test_a_call_is_run_and_its_result_told(chat_server: Callable[..., Any]) -> None:
+    turn = Turn(chat_server, [[CALCULATE], "It is 42."], request={"temperature": 0.5, "tool_choice": "required"})
+    assert turn.kinds() == ["usage", "call", "result", "text", "text", "text", "usage", "end"]
+    result = turn.events[2]
+    assert (result.text, result.ok, result.call) == ("42", True, {"name": CALCULATE[0], "arguments": CALCULATE[1]})
+    assert turn.events[0].usage == {"prompt_tokens": 11, "completion_tokens": 5, "lapidar": {"reused_tokens": 3}}
+    assert turn.end.reason == "answer"
+    assert [message["role"] for message in turn.end.messages] == ["assistant", "tool", "assistant"]
+    first, second = turn.server.requests
+    assert second["messages"] == QUESTION + list(turn.end.messages[:2])
+    assert first["tools"][0]["function"]["name"] == "calculator"
+    assert first["temperature"] == second["temperature"] == 0.5
+    assert first["tool_choice"] == "required"
+    assert "tool_choice" not in second  # who must always call a tool never answers
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (("calculator", '{"expression": "1/0"}'), "division by zero"),
+        (("calculator", '{"expression": '), "aren't JSON"),
+        (("calculator", '{"expr": "1"}'), "don't fit"),
+        (("shell", "{}"), "there is no tool 'shell'"),
+    ],
+)
+def test_an_error_goes_back_to_the_model(chat_server: Callable[..., Any], call: tuple[str, str], words: str) -> None:
+    turn = Turn(chat_server, [[call], "I see."])
+    (result,) = [event for event in turn.events if event.kind == "result"]
+    assert not result.ok
+    told = turn.server.requests[1]["messages"][-1]
+    assert told["role"] == "tool"
+    assert told["tool_call_id"] == "call0"
+    assert words in told["content"]
+    json.loads(turn.server.requests[1]["messages"][-2]["tool_calls"][0]["function"]["arguments"])
+    assert turn.end.reason == "answer"
+
+
+def test_a_malformed_call_is_never_run(chat_server: Callable[..., Any]) -> None:
+    turn = Turn(chat_server, ['<tool_call>{"name": "calculator", "arguments": {"expression": 3}}</tool_call>', "Sorry."])
+    assert "result" not in turn.kinds()
+    (malformed,) = [event for event in turn.events if event.kind == "malformed"]
+    assert "don't fit at expression" in malformed.text
+    assert "was not run" in turn.server.requests[1]["messages"][-1]["content"]
+    assert turn.end.reason == "answer"
+
+
+def test_calls_beyond_the_limit_are_not_run(chat_server: Callable[..., Any]) -> None:
+    turn = Turn(chat_server, [[CALCULATE] * 3, "Done."], limits=Limits(calls=2))
+    assert [event.text[:14] for event in turn.events if event.kind == "result"] == ["42", "42", "Error: not run"]
+
+
+def test_the_last_step_is_asked_for_words(chat_server: Callable[..., Any]) -> None:
+    turn = Turn(chat_server, [[CALCULATE]] * 3, limits=Limits(steps=3))
+    assert len(turn.server.requests) == 3
+    assert [request.get("tool_choice") for request in turn.server.requests] == [None, None, "none"]
+    assert turn.end.reason == "steps"
+    assert sum(event.kind == "result" for event in turn.events) == 2
+
+
+def test_tokens_and_time_end_it(chat_server: Callable[..., Any]) -> None:
+    turn = Turn(chat_server, ["one two three four five six seven eight"], limits=Limits(tokens=3))
+    assert turn.end.reason == "tokens"
+    assert turn.end.messages[0]["content"] == "onetwothree"
+    turn = Turn(chat_server, [[CALCULATE], "never said"], limits=Limits(tokens=5))
+    assert turn.end.reason == "tokens"
+    assert len(turn.server.requests) == 1
+    start = time.monotonic()
+    turn = Turn(chat_server, [stream("a b c d e f g h", pause=0.2)], limits=Limits(seconds=0.5))
+    assert turn.end.reason == "seconds"
+    assert time.monotonic() - start < 1.5
+    assert turn.end.messages[0]["content"].startswith("ab")
+    assert Turn(chat_server, [stream("cut", finish="length")]).end.reason == "length"
+
+
+def test_every_step_is_a_span(chat_server: Callable[..., Any], tmp_path: Path) -> None:
+    turn = Turn(chat_server, [[CALCULATE, ("calculator", '{"expression": "1/0"}')], "It is 42."], folder=tmp_path)
+    (file,) = tmp_path.glob("*.json")
+    record = json.loads(file.read_text())
+    assert record["id"] == turn.trace.id
+    root, *steps = record["spans"]
+    assert [(span["name"], span["type"], span["ok"]) for span in steps] == [
+        ("chat", "CHAT_MODEL", True),
+        ("calculator", "TOOL", True),
+        ("calculator", "TOOL", False),
+        ("chat", "CHAT_MODEL", True),
+    ]
+    assert all(span["parent"] == root["id"] and root["start"] <= span["start"] <= span["end"] <= root["end"] for span in steps)
+    assert steps[1]["outputs"] == "42"
+    assert root["outputs"]["reason"] == "answer"
+
+
+def test_a_server_that_fails_is_an_error_and_a_failed_trace(chat_server: Callable[..., Any], tmp_path: Path) -> None:
+    from openai import APIStatusError
+    from starlette.responses import JSONResponse
+
+    with pytest.raises(APIStatusError):
+        Turn(chat_server, [[CALCULATE], JSONResponse({"error": {"message": "planted"}}, 503)], folder=tmp_path)
+    (file,) = tmp_path.glob("*.json")
+    record = json.loads(file.read_text())
+    assert not record["ok"]
+    assert "planted" in record["spans"][0]["events"][0]["text"]
