@@ -113,6 +113,7 @@ class Run:
             content = self.report()
             (self.folder / "report.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
             self.tracker.artifact("report.json", self.folder / "report.json")
+            self._headline(content)
             self.tracker.end(status="finished" if error is None else "failed", seconds=self.seconds)
         except OSError:
             if error is None:  # on a full disk, what went wrong first is what the user has to hear
@@ -122,6 +123,15 @@ class Run:
             logging.getLogger().removeHandler(self._log)
             with suppress(OSError):
                 self._log.close()
+
+    def _headline(self, content: Mapping[str, Any]) -> None:
+        """What tables of runs show and filter by: scores of the last evaluation, verdict, version; groups stay with their stage."""
+        if scored := list(report.evaluations(self).values()):
+            whole = {name: {m: v for m, v in found.items() if "@" not in m} for name, found in scored[-1].items()}
+            self.tracker.report(None, whole)
+        version = content["version"]
+        named = {"version": f"models:/{version['name']}/{version['version']}"} if version else {}
+        self.tracker.tags({"gate": content["gate"]["verdict"], "peak_rss_mb": self.peak_rss_mb, **named})
 
     def aside(self, action: Callable[[], object]) -> Future[object]:
         """Does something in the order given, beside the run, which doesn't wait: what it tells Prefect of its stages."""
