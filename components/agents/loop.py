@@ -1,30 +1,32 @@
 """A model that uses tools: ask, run what it calls, tell it the results, until it answers or a limit ends it.
 
-Works against every server that speaks OpenAI's API; ours is one. Each thing that happens is an ``Event`` for whoever watches and a
-span of a ``Trace``. A call that can't be read or fails isn't the end: the model is told why, and may do better.
+Works against every server that speaks OpenAI's API; ours is one. Each thing that happens is an event for whoever watches and part
+of a ``Trace``. A call that can't be read or fails isn't the end: the model is told why, and may do better::
+
+    for event in Loop(client, Ask("support@champion", messages), Toolbox(toolfiles.find("calculator"))):
+        print(event)          # Text, …, Use, Reply, Called, Returned, Text, …, Use, Reply, Ended
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from pydantic import Field
 
 from components.agents.toolbox import Result, Toolbox
-from components.agents.toolcalls import MARKERS, Call, parse
+from components.agents.toolcalls import MARKERS, parse
 from components.agents.traces import Trace
 from components.config import Config
+from components.inference import reading
+from components.inference.client import Ask, Client, Stream
+from components.inference.reading import Reply, Text, Use
 
-if TYPE_CHECKING:
-    from openai import OpenAI
-
-Kind = Literal["text", "call", "result", "malformed", "usage", "end"]
-Reason = Literal["answer", "length", "steps", "tokens", "seconds"]
-"""``answer``: the model had its say; ``length``: the server cut it; the others name the limit."""
+Reason = Literal["answer", "length", "steps", "tokens", "seconds", "stopped"]
+"""``answer``: the model had its say; ``length``: the server cut it; ``stopped``: the reader had enough; else the limit."""
 
 
 class Limits(Config):
@@ -44,197 +46,185 @@ class Limits(Config):
 
 
 @dataclass(frozen=True)
-class Event:
-    """Something that happened.
+class Called:
+    """The model calls a tool, with arguments as it wrote them; it hasn't been run yet."""
+
+    step: int
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
+class Returned:
+    """What a tool said. ``ok`` is False for errors, of its own and of the call."""
+
+    step: int
+    name: str
+    text: str
+    ok: bool
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Malformed:
+    """The model wrote something that looks like a call and is none; the model is told why."""
+
+    step: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The last event.
 
     Attributes:
-        step: request to the model, from 1.
-        text: a piece of the answer; a tool's result; why a call is malformed.
-        call: the tool's name and arguments as the model wrote them, for ``call`` and ``result``.
-        ok: whether a tool's result is none of its errors.
-        seconds: that a tool took, or the whole loop at its end.
-        reason: why it ended: ``answer`` is the good one.
-        usage: tokens of the step; ``lapidar`` holds what our server adds.
-        messages: at the end, what the conversation grew by.
+        messages: what the conversation grew by: answers with their calls, and results.
     """
 
-    kind: Kind
-    step: int
-    text: str = ""
-    call: Mapping[str, Any] | None = None
-    ok: bool = True
-    seconds: float = 0.0
-    reason: Reason | None = None
-    usage: Mapping[str, Any] | None = None
-    messages: Sequence[Mapping[str, Any]] = ()
+    reason: Reason
+    steps: int
+    tokens: int
+    seconds: float
+    messages: tuple[Mapping[str, Any], ...]
 
 
-@dataclass
-class _Answer:
-    """One streamed answer, put together."""
-
-    first: bool
-    last: bool
-    text: str = ""
-    calls: dict[int, dict[str, str]] = field(default_factory=dict)
-    finish: str | None = None
-    broken: Reason | None = None
-    pieces: int = 0
-    usage: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class _Budget:
-    """What a loop may still use: tokens, and the clock at its end."""
-
-    left: int
-    end: float
-
-    def spent(self, pieces: int = 0) -> Reason | None:
-        """What is used up. A piece of a stream is a token at least, and how many isn't known before the end."""
-        if time.monotonic() > self.end:
-            return "seconds"
-        return "tokens" if pieces >= self.left else None
+Event = reading.Event | Called | Returned | Malformed | Ended
 
 
 class Loop:
-    """One conversation's turn.
+    """One turn of a conversation. Iterate in one thread; ``stop`` may come from another.
 
     Args:
-        client: of the server.
-        request: further fields of each request, such as ``temperature``; ``extra_body`` for what only our server knows.
+        ask: the conversation and how it is answered; its tools are the toolbox's.
         trace: gets a span for each request and call.
+
+    Raises:
+        ServerError: while iterating, if the server doesn't answer; what happened before was given.
     """
 
     def __init__(
-        self,
-        client: OpenAI,
-        model: str,
-        toolbox: Toolbox,
-        limits: Limits | None = None,
-        request: Mapping[str, Any] | None = None,
-        trace: Trace | None = None,
+        self, client: Client, ask: Ask, toolbox: Toolbox | None = None, limits: Limits | None = None, trace: Trace | None = None
     ) -> None:
-        self._client, self._model, self._toolbox = client, model, toolbox
-        self._limits, self._request = limits or Limits(), dict(request or {})
-        self._trace = trace or Trace("agent")
+        self._client, self._ask, self._toolbox = client, ask, toolbox or Toolbox()
+        self._limits, self._trace = limits or Limits(), trace or Trace("agent")
+        self._stream: Stream | None = None
+        self._stopped = False
+        self._end, self._left = 0.0, self._limits.tokens
 
-    def run(self, messages: Sequence[Mapping[str, Any]]) -> Iterator[Event]:
-        """Answers a conversation; the last event is the ``end``.
-
-        Raises:
-            openai.OpenAIError: if the server doesn't answer; what happened before was given.
-        """
-        start, grown = time.monotonic(), list[dict[str, Any]]()
-        reason: Reason | None = None
-        budget = _Budget(self._limits.tokens, start + self._limits.seconds)
-        with self._trace.span("agent", "AGENT", inputs={"messages": list(messages), "model": self._model}) as root:
-            step = 0
-            while (reason := reason or budget.spent()) is None:
+    def __iter__(self) -> Iterator[Event]:
+        start, step, grown = time.monotonic(), 0, list[dict[str, Any]]()
+        self._end, self._left = start + self._limits.seconds, self._limits.tokens
+        inputs = {"messages": list(self._ask.messages), "model": self._ask.model}
+        with self._trace.span("agent", "AGENT", inputs) as root:
+            while (reason := self._spent()) is None:
                 step += 1
-                answer = _Answer(step == 1, step == self._limits.steps)
-                yield from self._ask([*messages, *grown], step, answer, budget)
-                grown.append(_message(answer))
-                problems = _unreadable(answer.text, self._toolbox) if self._toolbox and not answer.calls else []
-                if (reason := _ended(answer, bool(problems))) is not None:
+                reply = yield from self._answer(grown, step)
+                grown.append(_message(reply))
+                problems = [] if reply.calls else self._unreadable(reply.text)
+                if (reason := self._spent() or self._ended(reply, step, bool(problems))) is not None:
                     break
-                yield from self._call(answer, step, grown, budget) if answer.calls else self._complain(problems, step, grown)
-            root.set(outputs={"reason": reason, "messages": grown}, ok=reason == "answer")
-        yield Event("end", step, reason=reason, seconds=time.monotonic() - start, messages=tuple(grown))
+                yield from self._call(reply, step, grown) if reply.calls else self._complain(problems, step, grown)
+            root.set({"reason": reason, "messages": grown}, ok=reason == "answer")
+        yield Ended(reason, step, self._limits.tokens - self._left, time.monotonic() - start, tuple(grown))
 
-    def _ask(self, messages: list[Any], step: int, answer: _Answer, budget: _Budget) -> Iterator[Event]:
-        """One request; fills in ``answer``."""
-        with self._trace.span("chat", "CHAT_MODEL", inputs={"messages": messages, "step": step}) as span:
-            client = self._client.with_options(timeout=max(1.0, budget.end - time.monotonic()))
-            with client.chat.completions.create(**self._fields(messages, answer, budget)) as stream:
-                for chunk in stream:
-                    yield from _take(chunk, answer, step)
-                    if answer.finish is None and (broken := budget.spent(answer.pieces)) is not None:
-                        answer.broken, answer.calls = broken, {}  # nobody knows whether the calls are whole
-                        break
-            budget.left -= int(answer.usage.get("completion_tokens") or answer.pieces)
-            span.set(outputs={"text": answer.text, "calls": list(answer.calls.values()), "finish": answer.finish} | answer.usage)
-        yield Event("usage", step, usage=answer.usage)
+    def stop(self) -> None:
+        """Ends it soon: the answer that is on its way is cut, a tool that runs is waited for."""
+        self._stopped = True
+        if (stream := self._stream) is not None:
+            stream.stop()
 
-    def _fields(self, messages: list[Any], answer: _Answer, budget: _Budget) -> dict[str, Any]:
-        fields = {"stream_options": {"include_usage": True}, **self._request}
-        if (limit := fields.get("max_completion_tokens")) is not None:
-            fields["max_completion_tokens"] = min(limit, budget.left)
-        if self._toolbox:
-            fields["tools"] = list(self._toolbox.definitions)
-            if answer.last:
-                fields["tool_choice"] = "none"
-            elif not answer.first:
-                fields.pop("tool_choice", None)  # who must call a tool in every step never answers
-        return fields | {"model": self._model, "messages": messages, "stream": True}
+    def _answer(self, grown: Sequence[Mapping[str, Any]], step: int) -> Generator[Event, None, Reply]:
+        """One request; returns the reply."""
+        ask, pieces = self._request(grown, step), 0
+        inputs = {"messages": list(ask.messages), "step": step}
+        with self._trace.span("chat", "CHAT_MODEL", inputs) as span, self._client.stream(ask) as stream:
+            self._stream, use, reply = stream, Use(), Reply(0, "", "stopped")
+            for event in stream:
+                if isinstance(event, Text):
+                    pieces += 1
+                    if self._spent(pieces) is not None:
+                        stream.stop()
+                elif isinstance(event, Use):
+                    use = event
+                elif isinstance(event, Reply):
+                    reply = event
+                yield event
+            self._left -= max(use.completion_tokens, pieces)
+            told = {"text": reply.text, "calls": [vars(call) for call in reply.calls], "finish": reply.finish}
+            span.set(told | {"tokens": use.completion_tokens})
+        return reply if reply.finish != "stopped" else replace(reply, calls=())  # nobody knows whether these are whole
 
-    def _call(self, answer: _Answer, step: int, grown: list[dict[str, Any]], budget: _Budget) -> Iterator[Event]:
-        """Runs the calls of an answer, and tells their results."""
-        for place, call in sorted(answer.calls.items()):
-            shown = {"name": call["name"], "arguments": call["arguments"]}
-            yield Event("call", step, call=shown)
-            with self._trace.span(call["name"] or "unnamed", "TOOL", inputs=shown) as span:
-                result = self._result(place, call, budget.end - time.monotonic())
-                span.set(outputs=result.text, ok=result.ok)
-            yield Event("result", step, text=result.text, call=shown, ok=result.ok, seconds=result.seconds)
-            grown.append({"role": "tool", "tool_call_id": call["id"], "content": result.text})
+    def _request(self, grown: Sequence[Mapping[str, Any]], step: int) -> Ask:
+        most = self._ask.max_tokens
+        ask = replace(self._ask, messages=(*self._ask.messages, *grown), max_tokens=most and min(most, self._left), n=1)
+        if not self._toolbox:
+            return ask
+        # Whoever must call a tool in every step never answers.
+        choice = "none" if step == self._limits.steps else self._ask.tool_choice if step == 1 else None
+        return replace(ask, tools=tuple(self._toolbox.definitions), tool_choice=choice)
 
-    def _result(self, place: int, call: Mapping[str, str], seconds: float) -> Result:
+    def _spent(self, pieces: int = 0) -> Reason | None:
+        """What is used up. A piece of text is a token at least; how many they are is known at the end."""
+        if self._stopped:
+            return "stopped"
+        if time.monotonic() > self._end:
+            return "seconds"
+        return "tokens" if pieces > self._left or self._left <= 0 else None
+
+    def _ended(self, reply: Reply, step: int, unreadable: bool) -> Reason | None:
+        """Why a reply is the last one; None if there are calls to run, or to complain about."""
+        if reply.calls or unreadable:
+            return "steps" if step == self._limits.steps else None
+        return "length" if reply.finish == "length" else "answer"
+
+    def _call(self, reply: Reply, step: int, grown: list[dict[str, Any]]) -> Iterator[Event]:
+        """Runs the calls of a reply, and tells their results."""
+        for place, call in enumerate(reply.calls):
+            yield Called(step, call.name, call.arguments)
+            with self._trace.span(call.name or "unnamed", "TOOL", {"arguments": call.arguments}) as span:
+                result = self._result(place, call)
+                span.set(result.text, result.ok)
+            yield Returned(step, call.name, result.text, result.ok, result.seconds)
+            grown.append({"role": "tool", "tool_call_id": call.id, "content": result.text})
+
+    def _result(self, place: int, call: reading.Call) -> Result:
+        if (spent := self._spent()) in ("stopped", "seconds"):
+            return Result(f"Error: not run; {'somebody stopped it' if spent == 'stopped' else 'the time is over'}", False, 0.0)
         if place >= self._limits.calls:
             return Result(f"Error: not run; {self._limits.calls} calls at once are the most", False, 0.0)
         try:
-            arguments = json.loads(call["arguments"] or "{}")
+            arguments = json.loads(call.arguments or "{}")
         except (ValueError, RecursionError) as error:
             return Result(f"Error: the arguments aren't JSON ({str(error)[:100]})", False, 0.0)
-        return self._toolbox.call(call["name"], arguments, seconds)
+        return self._toolbox.call(call.name, arguments, self._end - time.monotonic())
 
     def _complain(self, problems: Sequence[str], step: int, grown: list[dict[str, Any]]) -> Iterator[Event]:
         """Tells the model why nothing came of its call."""
         for problem in problems:
-            yield Event("malformed", step, text=problem, ok=False)
+            yield Malformed(step, problem)
         self._trace.event("malformed call", {"problems": list(problems)})
-        said = "; ".join(problems)
-        grown.append({"role": "user", "content": f"Your tool call was not run: {said}. Write it again, or answer without it."})
+        said = f"Your tool call was not run: {'; '.join(problems)}. Write it again, or answer without it."
+        grown.append({"role": "user", "content": said})
+
+    def _unreadable(self, text: str) -> list[str]:
+        """Why calls that stand in a reply's text aren't calls. A whole one there was left by a server that doesn't read them."""
+        for kind, marker in MARKERS.items() if self._toolbox else ():
+            if marker in text:
+                found = parse(text, kind, self._toolbox.definitions)
+                left = [f"the server didn't read the call of {call.name}" for call in found.calls]
+                return [malformed.reason for malformed in found.malformed] + left
+        return []
 
 
-def _take(chunk: Any, answer: _Answer, step: int) -> Iterator[Event]:
-    """Adds a chunk of a stream."""
-    if chunk.usage is not None:
-        answer.usage |= chunk.usage.model_dump(include={"prompt_tokens", "completion_tokens"})
-    if extension := (chunk.model_extra or {}).get("lapidar"):
-        answer.usage["lapidar"] = extension
-    for choice in chunk.choices:
-        answer.pieces += 1
-        answer.finish = choice.finish_reason or answer.finish
-        for call in choice.delta.tool_calls or ():
-            known = answer.calls.setdefault(call.index, {"id": "", "name": "", "arguments": ""})
-            known["id"] = call.id or known["id"]
-            if call.function is not None:
-                known["name"] += call.function.name or ""
-                known["arguments"] += call.function.arguments or ""
-        if choice.delta.content:
-            answer.text += choice.delta.content
-            yield Event("text", step, text=choice.delta.content)
-
-
-def _ended(answer: _Answer, unreadable: bool) -> Reason | None:
-    """Why an answer is the last one; None if there are calls to run, or to complain about."""
-    if answer.broken is not None:
-        return answer.broken
-    if answer.calls or unreadable:
-        return "steps" if answer.last else None
-    return "length" if answer.finish == "length" else "answer"
-
-
-def _message(answer: _Answer) -> dict[str, Any]:
-    """An answer as a message of the conversation."""
-    message: dict[str, Any] = {"role": "assistant", "content": answer.text or None if answer.calls else answer.text}
-    if answer.calls:
-        message["tool_calls"] = [
-            {"id": call["id"], "type": "function", "function": {"name": call["name"], "arguments": _object(call["arguments"])}}
-            for _, call in sorted(answer.calls.items())
-        ]
-    return message
+def _message(reply: Reply) -> dict[str, Any]:
+    """A reply as a message of the conversation."""
+    if not reply.calls:
+        return {"role": "assistant", "content": reply.text}
+    calls = [
+        {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": _object(call.arguments)}}
+        for call in reply.calls
+    ]
+    return {"role": "assistant", "content": reply.text or None, "tool_calls": calls}
 
 
 def _object(arguments: str) -> str:
@@ -243,13 +233,3 @@ def _object(arguments: str) -> str:
         return arguments if isinstance(json.loads(arguments or "{}"), dict) else "{}"
     except (ValueError, RecursionError):
         return "{}"
-
-
-def _unreadable(text: str, toolbox: Toolbox) -> list[str]:
-    """Why calls that stand in an answer's text aren't calls. A whole one there was left by a server that doesn't read them."""
-    for kind, marker in MARKERS.items():
-        if marker in text:
-            found = parse(text, kind, toolbox.definitions)
-            whole: Sequence[Call] = found.calls
-            return [m.reason for m in found.malformed] + [f"the server didn't read the call of {call.name}" for call in whole]
-    return []

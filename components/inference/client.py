@@ -71,12 +71,13 @@ class Ask:
         context: policy (``error``, ``drop_oldest``, ``window``, ``compress``) when the conversation outgrows the limit.
         limit: tokens for prompt and answer together; None for the model's own.
         kv: settings of a KV cache method, e.g. ``{"method": "expected_attention", "ratio": 0.5}``.
-        tools: functions that the model may call, as OpenAI describes them.
+        max_tokens: of each answer; None for what the server gives.
+        tools: functions that the model may call, as OpenAI describes them; ``tool_choice`` says whether it must, or which.
     """
 
     model: str
     messages: tuple[Message, ...]
-    max_tokens: int = 256
+    max_tokens: int | None = 256
     temperature: float = 0.7
     top_p: float = 1.0
     top_k: int = 0
@@ -90,6 +91,7 @@ class Ask:
     limit: int | None = None
     kv: Mapping[str, Any] | None = None
     tools: tuple[Mapping[str, Any], ...] = ()
+    tool_choice: str | Mapping[str, Any] | None = None
     response_format: Mapping[str, Any] | None = None
 
     def request(self) -> dict[str, Any]:
@@ -97,12 +99,17 @@ class Ask:
         wanted: dict[str, Any] = {
             "model": self.model,
             "messages": [dict(message) for message in self.messages],
-            "max_tokens": self.max_tokens,
             "temperature": self.temperature,
             "top_p": self.top_p,
             "n": self.n,
         }
-        optional = {"seed": self.seed, "stop": list(self.stop), "tools": list(self.tools), "response_format": self.response_format}
+        optional: dict[str, Any] = {
+            "max_tokens": self.max_tokens,
+            "seed": self.seed,
+            "stop": list(self.stop),
+            "tools": list(self.tools),
+        }
+        optional |= {"tool_choice": self.tool_choice, "response_format": self.response_format}
         wanted |= {name: value for name, value in optional.items() if value is not None and value != []}
         if self.logprobs is not None:
             wanted |= {"logprobs": True, "top_logprobs": self.logprobs}
