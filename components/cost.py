@@ -195,10 +195,11 @@ def seconds(recipe: Recipe, node: Node, shape: Shape, device: str, rows: Mapping
 def work(node: Node, config: Any, rows: Mapping[str, int]) -> float | None:
     """What a stage's time grows with: rows trained on, rows evaluated, else 1; None where the number of rows isn't known."""
     if isinstance(config, TrainConfig):
-        split = node.splits[0] if node.splits else ""
-        if config.max_steps is None and split not in rows:
+        if config.max_steps is None and not rows.keys() & set(node.splits):
             return None
-        total = rows.get(split, 0) * (getattr(config, "num_generations", 1) if node.method == "grpo" else 1)
+        each = getattr(config, "num_generations", 1) if node.method == "grpo" else 1
+        answers = {"preference": 2} if node.method == "kto" else {}  # it takes a pair's answers one by one
+        total = sum(rows.get(split, 0) * answers.get(split, each) for split in (node.splits if answers else node.splits[:1]))
         return float(planned_steps(config, total) * config.processes * config.batch_size * config.gradient_accumulation)
     if node.section == "evaluate":
         return float(rows["heldout"]) if "heldout" in rows else None
@@ -244,16 +245,16 @@ def _trained(recipe: Recipe, node: Node, shape: Shape, wide: int) -> tuple[int, 
     trained = _trainable(recipe, node, shape)
     if trained == shape.parameters:
         weights = 4 * shape.parameters
-        reference = weights if node.method == "dpo" or _refers(node) else 0
+        reference = weights if _refers(node) else 0
         return weights + reference, 12 * trained
     packed = recipe.quantize is not None and node.method != "reward"
     base = quantized(shape, recipe.quantize.method, wide) if packed and recipe.quantize is not None else wide * shape.parameters
-    copies = 2 if node.method == "dpo" or _refers(node) else 1
+    copies = 2 if _refers(node) else 1
     return base + copies * 4 * trained, 12 * trained
 
 
 def _refers(node: Node) -> bool:
-    return node.method == "grpo" and bool(node.config.beta)  # type: ignore[attr-defined]
+    return node.method in ("dpo", "kto") or (node.method == "grpo" and bool(node.config.beta))  # type: ignore[attr-defined]
 
 
 def _activations(node: Node, shape: Shape, device: str, longest: Mapping[str, int]) -> int:

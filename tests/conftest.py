@@ -53,6 +53,26 @@ def tiny_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """URL of a real PostgreSQL that lives as long as the tests."""
+    from tests import postgres
+
+    if why := postgres.absent():
+        pytest.skip(why)
+    with postgres.running() as url:
+        yield url
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> str:
+    """The same with an empty database."""
+    from tests import postgres
+
+    postgres.empty(postgres_server)
+    return postgres_server
+
+
+@pytest.fixture(scope="session")
 def stories260k() -> Path:
     """The real pretrained model of the shared folder."""
     if not STORIES.is_dir():

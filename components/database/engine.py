@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
 from components.errors import InputError, LapidarError
@@ -63,7 +63,7 @@ def open_database(settings: Settings) -> Database:
         _prepare_sqlite(engine)
     try:
         migrate(engine)
-    except OperationalError as error:
+    except DBAPIError as error:  # each driver has errors of its own for a server that is down, or a wrong password
         raise LapidarError(f"the database {_shown(url)} doesn't answer or refuses: {error.orig}") from error
     return Database(engine)
 

@@ -6,7 +6,7 @@ side stays in the database; ``models_of`` is for the process that asks the model
     match = next_match(settings, "ada", ["models:/m/1", "models:/m/2"])
     for side, model in models_of(settings, match.id).missing():       # at first, both
         answer(settings, match.id, side, Answer(text, version, digest))
-    match = next_match(settings, "ada", ["models:/m/1", "models:/m/2"])  # the same one, now with answers
+    match = shown(settings, match.id, "ada")                             # now with answers
     revealed = vote(settings, match.id, "a", "ada", seconds=4.2)
 
 Sides follow Efron's biased coin (Biometrika 1971) per reviewer and pair: the side on which a model stood less often gets it
@@ -147,6 +147,16 @@ def next_match(place: Place, reviewer: str, models: Sequence[str], prompt: int |
         session.add(row)
         session.flush()
         return _shown(session, row)
+
+
+def shown(place: Place, match: str, reviewer: str) -> Match:
+    """A reviewer's match with the answers that are there by now.
+
+    Raises:
+        InputError: if the match isn't this reviewer's.
+    """
+    with opened(place).read() as session:
+        return _shown(session, _match(session, match, reviewer))
 
 
 def models_of(place: Place, match: str) -> Sides:

@@ -1,3 +1,4 @@
+import os
 import sqlite3
 import subprocess
 import sys
@@ -129,48 +130,53 @@ def test_migrating_twice_changes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.postgres
-def test_postgresql_by_url(tmp_path: Path) -> None:
-    """Needs an empty database: ``LAPIDAR_DATABASE_URL=postgresql+psycopg://…``."""
-    given = Settings()
-    if not (given.database_url or "").startswith("postgresql"):
-        pytest.skip("LAPIDAR_DATABASE_URL names no PostgreSQL database")
-    from sqlalchemy import text
-
+def test_postgresql_is_migrated_once_by_processes_that_come_at_once(tmp_path: Path, postgres_url: str) -> None:
     code = (
         "from components.settings import Settings; from components.database.engine import open_database\nopen_database(Settings())"
     )
-    children = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(3)]
+    environment = os.environ | {"LAPIDAR_DATABASE_URL": postgres_url, "LAPIDAR_HOME": str(tmp_path)}
+    children = [subprocess.Popen([sys.executable, "-c", code], env=environment) for _ in range(3)]
     assert [child.wait() for child in children] == [0, 0, 0]
-    database = open_database(given)
+    database = open_database(Settings(home=tmp_path, database_url=postgres_url))
     with database.write() as session:
         session.add(row())
     with pytest.raises(IntegrityError), database.write() as session:
         session.add(row())
-    with database.write() as session:
-        session.execute(text("DROP SCHEMA public CASCADE; CREATE SCHEMA public"))
+    database.close()
 
 
 @pytest.mark.postgres
-def test_postgresql_keeps_the_audit_log_as_it_was_written(tmp_path: Path) -> None:
-    """Needs an empty database, like the test above."""
-    given = Settings()
-    if not (given.database_url or "").startswith("postgresql"):
-        pytest.skip("LAPIDAR_DATABASE_URL names no PostgreSQL database")
+def test_postgresql_s_tables_are_those_of_the_models(tmp_path: Path, postgres_url: str) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    database = open_database(Settings(home=tmp_path, database_url=postgres_url))
+    with database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    database.close()
+
+
+@pytest.mark.postgres
+def test_a_postgresql_that_is_down_gets_a_sentence(tmp_path: Path) -> None:
+    pytest.importorskip("pg8000")
+    with pytest.raises(LapidarError, match="doesn't answer"):
+        open_database(Settings(home=tmp_path, database_url="postgresql+pg8000://nobody:secret@127.0.0.1:1/x"))
+
+
+@pytest.mark.postgres
+def test_postgresql_keeps_the_audit_log_as_it_was_written(tmp_path: Path, postgres_url: str) -> None:
     from sqlalchemy import text
 
     from components import audit
 
-    database = open_database(given)
-    try:
-        for number in range(3):
-            with database.write() as session:
-                audit.append(session, "local", "m", "promote", who="Ada", to_version=str(number))
-        for statement in ("UPDATE audit_log SET who = 'Eve'", "DELETE FROM audit_log", "TRUNCATE audit_log"):
-            with pytest.raises(Exception, match="only ever added to"), database.write() as session:
-                session.execute(text(statement))
-        with database.read() as session:
-            assert list(audit.faults(session)) == []
-            assert [entry.position for entry in audit.entries(session, "local")] == [1, 2, 3]
-    finally:
+    database = open_database(Settings(home=tmp_path, database_url=postgres_url))
+    for number in range(3):
         with database.write() as session:
-            session.execute(text("DROP SCHEMA public CASCADE; CREATE SCHEMA public"))
+            audit.append(session, "local", "m", "promote", who="Ada", to_version=str(number))
+    for statement in ("UPDATE audit_log SET who = 'Eve'", "DELETE FROM audit_log", "TRUNCATE audit_log"):
+        with pytest.raises(Exception, match="only ever added to"), database.write() as session:
+            session.execute(text(statement))
+    with database.read() as session:
+        assert list(audit.faults(session)) == []
+        assert [entry.position for entry in audit.entries(session, "local")] == [1, 2, 3]
+    database.close()
