@@ -16,7 +16,9 @@ from typer._click.exceptions import ClickException  # typer brings a click of it
 
 from components.errors import InputError, LapidarError
 from flows import output
+from flows.cli_accounts import accounts
 from flows.cli_data import data
+from flows.cli_feedback import feedback
 
 app = typer.Typer(
     name="lapidar",
@@ -30,6 +32,8 @@ app = typer.Typer(
 models = typer.Typer(name="models", help="List, show and promote registered versions.", no_args_is_help=True)
 app.add_typer(data)
 app.add_typer(models)
+app.add_typer(feedback)
+app.add_typer(accounts)
 
 Recipe = Annotated[str, typer.Argument(help="Recipe by name (quickstart) or path.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="Settings of this run, e.g. sft.lr=1e-3", metavar="[KEY=VALUE]...")]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from components import graph, launch
 from components import recipe as recipes
@@ -24,22 +25,38 @@ def run(recipe: str, overrides: list[str], start: str | None, until: str | None)
     """Runs a recipe and prints its summary; returns the exit code."""
     settings, loaded = Settings(), recipes.load(recipe, overrides)
     selection = stages.select(graph.build(loaded), start, until)
-    with home_lock(settings), services.prefect(settings) as wait, listening():
+    with prefect_run(settings) as ready:
         if _must_run(loaded, selection, settings):
             threading.Thread(target=launch.warm_up, daemon=True).start()
         from flows.pipeline import pipeline
 
-        server.quiet_console()
-        import mlflow  # noqa: F401  (takes 3 s, while the server starts; the tracker needs it)
-
-        wait()
+        ready()
         report = pipeline(loaded, start, until)
+    if output.is_json():
+        output.document(report)
+    return shown(report, settings)
+
+
+@contextmanager
+def prefect_run(settings: Settings) -> Iterator[Callable[[], None]]:
+    """Holds the home while a flow runs; what it yields waits until Prefect is there. Imports go on meanwhile."""
+    with home_lock(settings), services.prefect(settings) as wait, listening():
+
+        def ready() -> None:
+            server.quiet_console()
+            import mlflow  # noqa: F401  (takes 3 s, while the server starts; the tracker needs it)
+
+            wait()
+
+        yield ready
     launch.cool_down()
+
+
+def shown(report: dict[str, Any], settings: Settings) -> int:
+    """Prints a run's summary for people; returns the exit code."""
     from flows import summary
 
     summary.show(report, settings, output.people())
-    if output.is_json():
-        output.document(report)
     return GATE_NOT_PASSED if report["registers"] and report["gate"]["verdict"] != "pass" else DONE
 
 

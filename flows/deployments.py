@@ -149,6 +149,17 @@ class Deployments:
         parameters = {"evaluation": asked.dump(), "against": against.dump() if against is not None else None}
         return self._schedule(evaluate, f"evaluate-{asked.name}", when, project, parameters)
 
+    def deploy_feedback(self, recipe: Recipe, when: When, project: Path) -> dict[str, Any]:
+        """Makes or replaces the deployment ``feedback-<recipe>``, which runs where reviewers have said something new.
+
+        Raises:
+            InputError: if the cron expression is wrong.
+        """
+        from flows.feedback import feedback
+
+        parameters = {"recipe": recipe.dump(), "only_if_new": True}
+        return self._schedule(feedback, f"feedback-{recipe.name}", when, project, parameters)
+
     def reproduce(self, version: str, when: When, project: Path) -> dict[str, Any]:
         """Makes or replaces the deployment that reruns a registered version; returns it as it is listed.
 

@@ -13,14 +13,14 @@ from flows import publish, summary, tasks
 from flows.lock import home_lock
 from flows.run import Run
 
-_WAIT_SECONDS = 3600.0
+WAIT_SECONDS = 3600.0
 """How long a scheduled run waits for the one before it."""
 
 
 @flow(name="lapidar", flow_run_name="{recipe.name}", validate_parameters=True)
 def pipeline(recipe: Recipe, start: str | None = None, until: str | None = None) -> dict[str, Any]:
     """Runs a recipe; returns the run's report. What is sealed already isn't made again."""
-    with home_lock(Settings(), wait=_WAIT_SECONDS if deployment.id else 0.0), Run(recipe, start, until) as run:
+    with home_lock(Settings(), wait=WAIT_SECONDS if deployment.id else 0.0), Run(recipe, start, until) as run:
         tasks.begin(run)
         tasks.dataset(run)
         tasks.look_up(run)

@@ -101,10 +101,15 @@ def ranking(place: Place, models: Sequence[str] | None = None, seed: int = 0) ->
     Raises:
         LapidarError: if there is no vote, or models are in groups that never met.
     """
+    return ranking_of(votes(place, models), seed)
+
+
+def ranking_of(found: Sequence[Vote], seed: int = 0) -> Ranking:
+    """``ranking`` of given votes."""
     from components.judges.bradley_terry import Meeting, rank
 
     outcomes: dict[str, Any] = {"a": "a", "b": "b", "tie": "tie", "both_bad": "tie"}
-    return rank([Meeting(str(v.prompt), v.a.model, v.b.model, outcomes[v.choice]) for v in votes(place, models)], seed)
+    return rank([Meeting(str(v.prompt), v.a.model, v.b.model, outcomes[v.choice]) for v in found], seed)
 
 
 def agreement(place: Place, models: Sequence[str] | None = None, seed: int = 0) -> Estimate:
