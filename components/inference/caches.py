@@ -146,6 +146,11 @@ class Slots(Cache):  # type: ignore[misc]
             layer.keys[row, :, : prefix.length] = keys
             layer.values[row, :, : prefix.length] = values
 
+    def take(self, row: int, length: int) -> Prefix:
+        """A copy of a row's first tokens."""
+        layers = [(layer.keys[row, :, :length].clone(), layer.values[row, :, :length].clone()) for layer in self.layers]
+        return Prefix(layers, length)
+
     def move(self, source: int, target: int, length: int) -> None:
         """Puts a row into another one's place."""
         for layer in self.layers:

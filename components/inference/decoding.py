@@ -7,72 +7,26 @@ alike. Prompts are read in batches; equal ones once, and what several begin with
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import count
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 import torch
 
+from components.config import MethodConfig
+from components.inference.answer import Answer, Event
+from components.inference.answer import logprobs as logprobs_of
 from components.inference.batching import by_budget, halving, out_of_memory
 from components.inference.caches import Prefix, Slots
+from components.inference.constraints import Constraint
 from components.inference.forward import Forward
-from components.inference.prefixes import PREFIX_TOKENS, Row, Shared, plan, tree
+from components.inference.known import Known
+from components.inference.kv_cache import KVCache
+from components.inference.prefixes import Row, Shared, plan, tree
 from components.inference.sampling import Sampling, choose, penalise, stream
 from components.inference.scoring import prefill
 from components.inference.text import Stops
-
-
-@dataclass(frozen=True)
-class Completion:
-    """A generated answer.
-
-    Attributes:
-        ids: generated tokens, with the end token if there was one.
-        text: their text without special tokens, cut before the first stop string.
-        finish: ``stop`` at an end token or a stop string, ``length`` where the limit or the context cut it.
-    """
-
-    ids: list[int]
-    text: str
-    finish: Literal["stop", "length"]
-
-
-@dataclass(frozen=True)
-class Event:
-    """What a step did for one answer.
-
-    Attributes:
-        request: id that ``submit`` gave.
-        sample: which of the request's ``n`` answers.
-        token: the new token.
-        completion: the whole answer, once it is finished.
-    """
-
-    request: int
-    sample: int
-    token: int
-    completion: Completion | None
-
-
-@dataclass(eq=False)
-class _Answer:
-    """An answer that waits or runs. ``ids`` are prompt and answer; one that has to wait again is read from there."""
-
-    request: int
-    sample: int
-    ids: list[int]
-    prompt: int
-    limit: int
-    sampling: Sampling
-    stops: Stops
-    random: np.random.Generator
-
-    @property
-    def room(self) -> int:
-        return self.prompt + self.limit
 
 
 class Decoder:
@@ -84,6 +38,7 @@ class Decoder:
         batch_tokens: tokens that all running rows may come to hold, padding included.
         prefill_tokens: tokens of prompts that are read in one forward pass.
         most_rows: rows that run at once.
+        remember: keep what was computed for finished answers, so that a conversation's next turn begins behind it.
     """
 
     def __init__(
@@ -96,6 +51,7 @@ class Decoder:
         batch_tokens: int,
         prefill_tokens: int,
         most_rows: int,
+        remember: bool = False,
     ) -> None:
         self.forward = forward
         self.tokenizer = tokenizer
@@ -104,9 +60,11 @@ class Decoder:
         self.batch_tokens = batch_tokens
         self.prefill_tokens = prefill_tokens
         self.most_rows = most_rows
+        self.remember = remember
         self._requests = count()
-        self._waiting: deque[_Answer] = deque()
-        self._running: list[_Answer] = []
+        self._waiting: deque[Answer] = deque()
+        self._running: list[Answer] = []
+        self._compressed: list[Answer] = []
         self._slots = Slots(forward.layers)
         self._known = Known(batch_tokens // 4)
         self._stops: dict[tuple[str, ...], Stops] = {}
@@ -114,26 +72,49 @@ class Decoder:
     @property
     def idle(self) -> bool:
         """Whether nothing waits or runs."""
-        return not self._waiting and not self._running
+        return not self._waiting and not self._running and not self._compressed
 
-    def submit(self, prompt: Sequence[int], sampling: Sampling, index: int | None = None) -> int:
+    def submit(
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        index: int | None = None,
+        *,
+        logprobs: int | None = None,
+        constraint: Constraint | None = None,
+        kv: MethodConfig | None = None,
+    ) -> int:
         """Queues a prompt and gives its id.
 
         Args:
             prompt: at least one and at most ``context`` - 1 token ids.
             index: with the seed it decides the draws; the id if not given.
+            logprobs: alternatives to give with each token's log-probability; None for neither.
+            constraint: what the answers have to follow.
+            kv: method of ``components/inference/kv`` that bounds the request's cache; its rows are computed one by one.
+
+        Raises:
+            InputError: if the model can't follow the constraint, or the method doesn't fit its layers.
         """
         request = next(self._requests)
         stops = self._stops.setdefault(sampling.stop, Stops(self.tokenizer, sampling.stop))
         limit = min(sampling.max_new_tokens, self.context - len(prompt))
+        made = []
         for sample in range(sampling.n):
             random = stream(sampling.seed, request if index is None else index, sample)
-            self._waiting.append(_Answer(request, sample, list(prompt), len(prompt), limit, sampling, stops, random))
+            answer = Answer(request, sample, list(prompt), len(prompt), limit, sampling, stops, random, logprobs)
+            if constraint is not None:
+                answer.state = constraint.state(self.end_ids)
+            if kv is not None:
+                answer.cache = KVCache(self.forward.model, kv)
+            made.append(answer)
+        (self._waiting if kv is None else self._compressed).extend(made)
         return request
 
     def cancel(self, request: int) -> None:
         """Drops a request's unfinished answers; their places are free for the next step."""
         self._waiting = deque(answer for answer in self._waiting if answer.request != request)
+        self._compressed = [answer for answer in self._compressed if answer.request != request]
         self._leave([row for row, answer in enumerate(self._running) if answer.request == request])
 
     def step(self) -> list[Event]:
@@ -142,7 +123,10 @@ class Decoder:
         Raises:
             torch.cuda.OutOfMemoryError, MemoryError, RuntimeError: if memory is too small for a single row.
         """
-        while not self.idle:
+        return [*self._step(), *(self._step_compressed() if self._compressed else [])]
+
+    def _step(self) -> list[Event]:
+        while self._waiting or self._running:
             arriving = self._arriving()
             try:
                 with torch.inference_mode():
@@ -161,10 +145,10 @@ class Decoder:
                 torch.cuda.empty_cache()
         return []
 
-    def _arriving(self) -> list[_Answer]:
+    def _arriving(self) -> list[Answer]:
         """Takes from the queue what there is room for; while others run, only enough at once to be worth stopping them."""
         longest = max((answer.room for answer in self._running), default=0)
-        taken: list[_Answer] = []
+        taken: list[Answer] = []
         for answer in self._waiting:
             longest = max(longest, answer.room)
             rows = len(self._running) + len(taken) + 1
@@ -177,13 +161,16 @@ class Decoder:
             self._waiting.popleft()
         return taken
 
-    def _read(self, arriving: list[_Answer]) -> list[Event]:
+    def _read(self, arriving: list[Answer]) -> list[Event]:
         """Reads prompts, equal ones once, and chooses their first tokens."""
-        same: dict[tuple[int, ...], list[_Answer]] = {}
+        same: dict[tuple[int, ...], list[Answer]] = {}
         for answer in arriving:
             same.setdefault(tuple(answer.ids), []).append(answer)
         groups = list(same.values())
-        order: list[_Answer] = []
+        if self.remember:
+            for ids, answers in same.items():
+                answers[0].reused = self._known.covers(ids)
+        order: list[Answer] = []
         logits: list[torch.Tensor] = []
         for job, prefix, last in self._prefilled(list(same)):
             for answer in groups[job]:
@@ -219,7 +206,7 @@ class Decoder:
             found += halving(read, [jobs[i] for i in batch])
         return found
 
-    def _advance(self, arriving: list[_Answer]) -> list[Event]:
+    def _advance(self, arriving: list[Answer]) -> list[Event]:
         """Appends a token to every row; ``arriving`` ones are only there where the model keeps no cache."""
         answers = [*self._running, *arriving]
         if self.forward.packs:
@@ -240,85 +227,48 @@ class Decoder:
         self._running = answers
         return self._append(logits, 0)
 
-    def _append(self, logits: torch.Tensor, first: int) -> list[Event]:
-        """Chooses a token for the running rows from ``first`` on; finished ones leave."""
-        answers = self._running[first:]
-        sampling = [answer.sampling for answer in answers]
-        if any(s.repetition_penalty != 1 for s in sampling):
-            logits = penalise(logits, [answer.ids for answer in answers], [s.repetition_penalty for s in sampling])
-        uniform = [0.0 if answer.sampling.greedy else answer.random.random() for answer in answers]
-        events, gone = [], []
-        for row, (answer, token) in enumerate(zip(answers, choose(logits, sampling, uniform).tolist(), strict=True), first):
-            answer.ids.append(token)
-            if (completion := self._finished(answer, token)) is not None:
-                gone.append(row)
-            events.append(Event(answer.request, answer.sample, token, completion))
-        self._leave(gone)
+    def _step_compressed(self) -> list[Event]:
+        """Appends a token to every row with a compressed cache, and reads the prompt of those that begin."""
+        parts = []
+        for answer in self._compressed:
+            assert answer.cache is not None
+            parts.append(answer.cache.forward(torch.tensor([answer.ids[answer.cache.length :]], device=self.forward.device))[0])
+        events = self._choose(torch.stack(parts), self._compressed)
+        self._compressed = [a for a, event in zip(self._compressed, events, strict=True) if event.completion is None]
         return events
 
-    def _finished(self, answer: _Answer, token: int) -> Completion | None:
-        if token in self.end_ids or (answer.stops.strings and answer.stops.appeared(answer.ids[answer.prompt :])):
-            finish: Literal["stop", "length"] = "stop"
-        elif len(answer.ids) >= answer.room:
-            finish = "length"
-        else:
-            return None
-        ids = answer.ids[answer.prompt :]
-        return Completion(ids, answer.stops.text(ids), finish)
+    def _append(self, logits: torch.Tensor, first: int) -> list[Event]:
+        """Chooses a token for the running rows from ``first`` on; finished ones leave."""
+        events = self._choose(logits, self._running[first:])
+        self._leave([row for row, event in enumerate(events, first) if event.completion is not None])
+        return events
+
+    def _choose(self, logits: torch.Tensor, answers: list[Answer]) -> list[Event]:
+        """Chooses a token for each answer from its row of logits, shape [answers, vocabulary]."""
+        sampling = [answer.sampling for answer in answers]
+        said = logprobs_of(logits, [answer.logprobs for answer in answers])
+        if any(s.repetition_penalty != 1 for s in sampling):
+            logits = penalise(logits, [answer.ids for answer in answers], [s.repetition_penalty for s in sampling])
+        if any(answer.state is not None for answer in answers):
+            rows = zip(logits, answers, strict=True)
+            logits = torch.stack([row if answer.state is None else answer.state.mask(row) for row, answer in rows])
+        uniform = [0.0 if answer.sampling.greedy else answer.random.random() for answer in answers]
+        events = []
+        for row, (answer, token) in enumerate(zip(answers, choose(logits, sampling, uniform).tolist(), strict=True)):
+            value, alternatives = said[row](token) if row in said else (None, [])
+            reused, answer.reused = answer.reused, 0
+            completion = answer.add(token, self.end_ids)
+            events.append(Event(answer.request, answer.sample, token, completion, value, alternatives, reused))
+        return events
 
     def _leave(self, rows: list[int]) -> None:
         """Takes rows out; the last running ones move into their places."""
         for row in sorted(rows, reverse=True):
+            if self.remember and self.forward.packs:
+                held = self._running[row].ids[:-1]  # the last token was never fed
+                self._known.add(held, self._slots.take(row, len(held)))
             last = self._running.pop()
             if row < len(self._running):
                 self._running[row] = last
                 if self.forward.packs:
                     self._slots.move(len(self._running), row, len(last.ids))
-
-
-class Known:
-    """Prefixes of earlier prompts, most recently used last.
-
-    Args:
-        tokens: how many they hold together at most; the newest stays whatever its length.
-    """
-
-    def __init__(self, tokens: int) -> None:
-        self.tokens = tokens
-        self._prefixes: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
-
-    def add(self, ids: Sequence[int], prefix: Prefix) -> None:
-        """Keeps a prefix, and lets go of the longest unused ones where there is no room."""
-        self._prefixes[tuple(ids)] = prefix
-        self._prefixes.move_to_end(tuple(ids))
-        while len(self._prefixes) > 1 and sum(map(len, self._prefixes)) > self.tokens:
-            self._prefixes.popitem(last=False)
-
-    def shorten(self, shared: Shared, before: Prefix | None) -> tuple[Shared, Prefix | None]:
-        """What is left to compute of a prefix, and behind what."""
-        found = self._longest(shared.ids, len(shared.ids) - 1)
-        if found is None or found.length <= shared.start:
-            return shared, before
-        return Shared(found.length, shared.ids, shared.rows, shared.behind), found
-
-    def behind(self, row: Row, before: Prefix | None) -> tuple[Row, Prefix | None]:
-        """The same for a prompt's row; only for those that share nothing with the other prompts."""
-        found = self._longest(row.runs[0], len(row) - 1) if before is None else None
-        if found is None:
-            return row, before
-        return Row(found.length, [row.runs[0][found.length :]], [-1], [found.length], row.owners), found
-
-    def _longest(self, ids: Sequence[int], most: int) -> Prefix | None:
-        best, length = None, PREFIX_TOKENS - 1
-        for known in self._prefixes:
-            common = 0
-            for a, b in zip(known, ids[:most], strict=False):
-                if a != b:
-                    break
-                common += 1
-            if common > length:
-                best, length = known, common
-        if best is None:
-            return None
-        self._prefixes.move_to_end(best)
-        return self._prefixes[best].head(length)

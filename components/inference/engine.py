@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from components.errors import InputError
-from components.inference.decoding import Completion, Decoder
+from components.inference.answer import Completion
+from components.inference.decoding import Decoder
 from components.inference.forward import Forward
 from components.inference.sampling import Sampling
 from components.inference.scoring import score
@@ -63,8 +64,12 @@ class Engine:
             self._made = Forward(self.model, self.pad_id, self.device, self.fuse)
         return self._made
 
-    def decoder(self, batch_tokens: int = BATCH_TOKENS) -> Decoder:
-        """A decoder to drive step by step, for requests that come and go."""
+    def decoder(self, batch_tokens: int = BATCH_TOKENS, remember: bool = False) -> Decoder:
+        """A decoder to drive step by step, for requests that come and go.
+
+        Args:
+            remember: keep what was computed for finished answers: for conversations.
+        """
         return Decoder(
             self._forward,
             self.tokenizer,
@@ -73,6 +78,7 @@ class Engine:
             batch_tokens=batch_tokens,
             prefill_tokens=self._pass_tokens(batch_tokens),
             most_rows=_MOST_ROWS,
+            remember=remember,
         )
 
     def generate(

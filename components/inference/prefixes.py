@@ -86,13 +86,13 @@ def tree(sequences: Sequence[Ids], first: Sequence[int]) -> Node:
     arrays = [np.asarray(ids, dtype=np.int64) for ids in sequences]
     previous: np.ndarray | None = None
     for i in sorted(range(len(sequences)), key=lambda i: list(sequences[i])):
-        ids, common = sequences[i], 0 if previous is None else _common(previous, arrays[i])
+        ids, known = sequences[i], 0 if previous is None else common(previous, arrays[i])
         previous = arrays[i]
-        while path[-1].end > common:
+        while path[-1].end > known:
             last = path.pop()
-            if path[-1].end < common:
-                middle = Node(last.start, common, last.ids, [last])
-                last.start = common
+            if path[-1].end < known:
+                middle = Node(last.start, known, last.ids, [last])
+                last.start = known
                 path[-1].children[-1] = middle
                 path.append(middle)
         if len(ids) > path[-1].end:
@@ -104,7 +104,8 @@ def tree(sequences: Sequence[Ids], first: Sequence[int]) -> Node:
     return root
 
 
-def _common(a: np.ndarray, b: np.ndarray) -> int:
+def common(a: np.ndarray, b: np.ndarray) -> int:
+    """How many tokens two sequences begin with alike."""
     length = min(len(a), len(b))
     differing = np.flatnonzero(a[:length] != b[:length])
     return int(differing[0]) if len(differing) else length

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from components.inference.decoding import Completion, Decoder
+from components.inference.answer import Completion
+from components.inference.decoding import Decoder
 from components.inference.engine import Engine, Sampling
 
 
