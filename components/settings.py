@@ -25,6 +25,9 @@ class Settings(BaseSettings):
     endpoint_token: SecretStr | None = Field(
         None, description="Bearer token of OpenAI-compatible endpoints; never written anywhere."
     )
+    server_token: SecretStr | None = Field(
+        None, description="Bearer token of our own server: asked for by `lapidar serve`, sent to it by what talks to it."
+    )
     database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in home.")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(None, ge=1, description="Torch threads of a stage; default: all cores.")

@@ -316,6 +316,33 @@ def deploy(
 
 
 @app.command()
+def serve(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[MODEL…]", help="[NAME=]FOLDER, NAME@ALIAS, NAME/VERSION or NAME=URL#MODEL. Registered ones need no mention."
+        ),
+    ] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option("--adapter", help="BASE+NAME=FOLDER: an adapter over a served folder, asked for as BASE+NAME."),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="Address; other than loopback only with a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8765,
+    memory: Annotated[str, typer.Option("--memory", help="Budget for loaded models: a size, or a share of what is free.")] = "80%",
+    queue: Annotated[int, typer.Option("--queue", min=1, help="Requests that may wait for a model; more get 429.")] = 256,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", help="Bearer tokens, one a line; LAPIDAR_SERVER_TOKEN is one, too.")
+    ] = None,
+    max_request: Annotated[str, typer.Option("--max-request", help="Size of the largest request.")] = "4MiB",
+) -> None:
+    """Serve models behind OpenAI's API: chat, completions, streaming. Loads them when they are asked for."""
+    from flows import cli_serve
+
+    cli_serve.serve(models or [], adapter or [], host, port, memory, queue, token_file, max_request)
+
+
+@app.command()
 def up(as_json: Json = False) -> None:
     """Start the local services: Prefect server and worker, MLflow server. Finds them if they run already."""
     from flows import cli_services

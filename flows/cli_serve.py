@@ -1,0 +1,69 @@
+"""``lapidar serve``: models behind an OpenAI-compatible server."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from pathlib import Path
+
+from components.errors import LapidarError
+from components.settings import Settings
+
+
+def serve(
+    models: list[str],
+    adapters: list[str],
+    host: str,
+    port: int,
+    memory: str,
+    queue: int,
+    token_file: Path | None,
+    most_bytes: str,
+) -> None:
+    """Serves until it is stopped.
+
+    Raises:
+        InputError: if a model isn't there, or the server would be open to other machines without a token.
+        LapidarError: if the port is taken.
+    """
+    from components.inference.server import config
+
+    settings = Settings()
+    settings.prepare()
+    found = config.ServerConfig(
+        settings,
+        tuple(models),
+        tuple(adapters),
+        host,
+        port,
+        config.memory(memory, settings),
+        queue,
+        config.tokens(settings, token_file),
+        config.memory(most_bytes, settings),
+    )
+    _run(found)
+
+
+def _run(config: object) -> None:
+    import uvicorn
+
+    from components.inference.server.app import create_app
+    from components.inference.server.config import ServerConfig
+
+    assert isinstance(config, ServerConfig)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    for noisy in ("httpx", "alembic", "mlflow"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    app = create_app(config)
+    place = f"[{config.host}]" if ":" in config.host else config.host
+    print(f"serving on http://{place}:{config.port}/v1 ({'with' if config.tokens else 'without'} a token)", file=sys.stderr)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, config.host, config.port, log_level="warning", access_log=False, timeout_graceful_shutdown=5, backlog=1024
+        )
+    )
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    server.run()
+    if not server.started:
+        raise LapidarError(f"--port {config.port} on {config.host} can't be used: another program listens there, or it isn't ours")
