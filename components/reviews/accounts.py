@@ -100,7 +100,7 @@ def set_role(place: Place, name: str, role: Role) -> Account:
     with opened(place).write() as session:
         row = _existing(session, name)
         if role != "admin":
-            _keep_an_admin(session, row)
+            _keep_an_admin(session, row, least=0)
         row.role = role
         return _account(row)
 
@@ -143,10 +143,11 @@ def _existing(session: Session, name: str) -> AccountRow:
     return row
 
 
-def _keep_an_admin(session: Session, row: AccountRow) -> None:
+def _keep_an_admin(session: Session, row: AccountRow, least: int = 1) -> None:
+    """Refuses to take the only admin away, where there are ``least`` other accounts or more."""
     admins = list(session.scalars(select(AccountRow.id).where(AccountRow.role == "admin").with_for_update()))
     others = session.scalar(select(func.count()).select_from(AccountRow).where(AccountRow.id != row.id))
-    if admins == [row.id] and others:
+    if admins == [row.id] and (others or 0) >= least:
         raise InputError(f"{row.name} is the only admin; make another account one first")
 
 

@@ -1,4 +1,4 @@
-"""DPO and GRPO go on from what SFT made, held to the policy as it was before them."""
+"""DPO, KTO and GRPO go on from what SFT made, held to the policy as it was before them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import torch
 from safetensors.torch import load_file
 
 from components import events
-from components.align import dpo, grpo
+from components.align import dpo, grpo, kto
 from components.artifacts import DatasetRef, Inputs, ModelRef
 from components.rewards import length
 from components.stage import Stage
 
 DPO = {"batch_size": 8, "max_steps": 3, "logging_every": 1, "warmup": 0.0, "schedule": "constant_with_warmup"}
+KTO = {**DPO, "batch_size": 16, "rows": "pairs"}
 GRPO = {**DPO, "num_generations": 4, "max_prompt_length": 120, "max_completion_length": 12}
 GRPO |= {"rewards": [length.Config(least=3, most=5, slack=12)]}
 
@@ -72,6 +73,23 @@ def test_beta_scales_the_loss(tiny_sft: ModelRef, tiny_data: DatasetRef, new_sta
     assert logged(small, "loss")[1] > logged(large, "loss")[1]
 
 
+def test_kto_begins_where_sft_ended(tiny_sft: ModelRef, tiny_data: DatasetRef, new_stage: Callable[..., Stage]) -> None:
+    """At the reference every answer is worth 0 and the KL is 0, so the loss is 1 - sigmoid(0) for both kinds (eq. 8)."""
+    stage = run(kto, {**KTO, "lr": 1e-2}, tiny_sft, tiny_data, new_stage())
+    losses = logged(stage, "loss")
+    assert losses[0] == pytest.approx(0.5, abs=1e-5)
+    assert logged(stage, "rewards/chosen")[0] == pytest.approx(0, abs=1e-5)
+    assert logged(stage, "kl")[0] == pytest.approx(0, abs=1e-4)
+    assert losses[2] < losses[0]
+    assert logged(stage, "rewards/margins")[2] > 0
+
+
+def test_kto_of_a_whole_model_begins_there_too(tiny_llama: Path, tiny_data: DatasetRef, new_stage: Callable[..., Stage]) -> None:
+    stage = run(kto, {**KTO, "lr": 1e-3}, ModelRef(tiny_llama, None, ""), tiny_data, new_stage())
+    assert logged(stage, "loss")[0] == pytest.approx(0.5, abs=1e-5)
+    assert (stage.out / "model" / "model.safetensors").is_file()
+
+
 def test_grpo_begins_where_its_reference_is(tiny_sft: ModelRef, tiny_data: DatasetRef, new_stage: Callable[..., Stage]) -> None:
     stage = run(grpo, {**GRPO, "lr": 1e-2, "beta": 0.1}, tiny_sft, tiny_data, new_stage())
     kl = logged(stage, "kl")
@@ -79,7 +97,7 @@ def test_grpo_begins_where_its_reference_is(tiny_sft: ModelRef, tiny_data: Datas
     assert kl[2] > 1e-5
 
 
-@pytest.mark.parametrize(("method", "settings"), [(dpo, DPO), (grpo, GRPO)], ids=["dpo", "grpo"])
+@pytest.mark.parametrize(("method", "settings"), [(dpo, DPO), (kto, KTO), (grpo, GRPO)], ids=["dpo", "kto", "grpo"])
 def test_they_train_the_adapter_of_sft(
     tiny_sft: ModelRef, tiny_data: DatasetRef, new_stage: Callable[..., Stage], method: Any, settings: dict[str, Any]
 ) -> None:
@@ -90,7 +108,7 @@ def test_they_train_the_adapter_of_sft(
     assert (stage.out / "adapter" / "adapter_config.json").read_bytes() == (tiny_sft.adapter / "adapter_config.json").read_bytes()
 
 
-@pytest.mark.parametrize(("method", "settings"), [(dpo, DPO), (grpo, GRPO)], ids=["dpo", "grpo"])
+@pytest.mark.parametrize(("method", "settings"), [(dpo, DPO), (kto, KTO), (grpo, GRPO)], ids=["dpo", "kto", "grpo"])
 def test_equal_runs_make_equal_bytes(
     tiny_sft: ModelRef, tiny_data: DatasetRef, new_stage: Callable[..., Stage], method: Any, settings: dict[str, Any]
 ) -> None:

@@ -103,6 +103,8 @@ def test_the_real_parameters_are_those_of_rfc_9106() -> None:
 
 def test_roles_change_and_the_last_admin_stays(home: Settings, counted: list[str]) -> None:
     accounts.create(home, "ada", "admin", RIGHT)
+    with pytest.raises(InputError, match="only admin"):
+        accounts.set_role(home, "ada", "engineer")
     accounts.create(home, "bob", "reviewer", RIGHT)
     assert accounts.set_role(home, "bob", "engineer") == accounts.get(home, "bob") == Account("bob", "engineer")
     with pytest.raises(InputError, match="only admin"):

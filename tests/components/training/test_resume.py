@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from components import events
 from components.adapters.lora import Config as LoraConfig
-from components.align import dpo, grpo
+from components.align import dpo, grpo, kto
 from components.artifacts import DatasetRef, Inputs, ModelRef
 from components.events import EventWriter
 from components.rewards import length
@@ -26,9 +26,10 @@ GRPO = {"num_generations": 4, "max_prompt_length": 120, "max_completion_length":
 CONFIGS = {
     "sft": sft.Config(**COMMON, adapter=LoraConfig(r=4, dropout=0.1)),
     "dpo": dpo.Config(**COMMON),
+    "kto": kto.Config(**COMMON),
     "grpo": grpo.Config(**COMMON, **GRPO, rewards=[length.Config(least=3, most=5, slack=12)]),
 }
-MODULES = {"sft": sft, "dpo": dpo, "grpo": grpo}
+MODULES = {"sft": sft, "dpo": dpo, "kto": kto, "grpo": grpo}
 
 
 class Interrupting(EventWriter):
