@@ -3,7 +3,7 @@
     history = History(settings)
     page = history.runs("metrics.`svamp.accuracy.value` > 0.5", page=1)
     detail = history.run(page.rows[0].id)
-    curves = history.curves([detail.row.id], [("sft", "loss")])
+    curves = history.curves([detail], [("sft", "loss")])
 
 The filter is MLflow's own language; a text without an operator looks for recipes whose name holds it.
 """
@@ -22,17 +22,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from components import local_services, mlflow_client, run_files
+from components import local_services, mlflow_client, run_files, versions
 from components.errors import InputError, LapidarError
 from components.mlflow_client import Connection
 from components.run_records import PARENT, Curve, Page, Record, RunDetail, RunRow, curve, detail, row
 from components.settings import Settings
+from components.versions import Version
 
 Order = Literal["newest", "oldest", "name"]
 PAGE_ROWS = 50
 SECONDS = 8.0
 MOST_POINTS = 2000
 _MOST_STAGES = 500
+_BESIDE = 4
+"""Questions at once. More of them are slower on SQLite: each thread opens a connection of its own."""
 _ORDERS = {"newest": "attributes.start_time DESC", "oldest": "attributes.start_time ASC", "name": "attributes.run_name ASC"}
 _STATUS = {"FINISHED": "finished", "FAILED": "failed", "KILLED": "killed", "RUNNING": "running", "SCHEDULED": "running"}
 _OPERATOR = re.compile(r"[<>=]|\b(?:like|ilike|in|is)\b", re.IGNORECASE)
@@ -54,7 +57,7 @@ class History:
         self._tokens: dict[tuple[str, str], list[str | None]] = {}
         self._connected: Connection | None = None
         self._connecting = threading.Lock()
-        self._pool = ThreadPoolExecutor(8, "lapidar-history")
+        self._pool = ThreadPoolExecutor(_BESIDE, "lapidar-history")
 
     @property
     def address(self) -> str | None:
@@ -102,25 +105,17 @@ class History:
             found[run] = detail(run, records)
         return [found[run] for run in runs]
 
-    def curves(self, runs: Sequence[str], metrics: Sequence[tuple[str, str]]) -> list[Curve]:
-        """Curves of runs by (stage, metric), asked for beside each other; those that a run hasn't are left out.
+    def curves(self, runs: Sequence[RunDetail], metrics: Sequence[tuple[str, str]]) -> list[Curve]:
+        """Curves of runs by (stage, metric), one question a run; those that a run hasn't are left out.
 
         Raises:
             LapidarError: if MLflow doesn't answer in time.
         """
-        local = [run for run in runs if run_files.known(self._settings, run)]
-        remote = [run for run in runs if run not in local]
-        found = [each for run in local for each in run_files.curves(self._settings, run, metrics)]
-        wanted = [
-            (run, record, metric)
-            for run, records in zip(remote, self._stages(remote), strict=True)
-            for record in records
-            for stage, metric in metrics
-            if record.stage == stage and metric in record.metrics
-        ]
-        histories = self._each([partial(_points, record=record, metric=metric) for _, record, metric in wanted])
-        found += [curve(w[0], w[1].stage, w[2], points, w[1].began) for w, points in zip(wanted, histories, strict=True)]
-        return found
+        local = [run for run in runs if run_files.known(self._settings, run.row.id)]
+        found = [each for run in local for each in run_files.curves(self._settings, run.row.id, metrics)]
+        ids = {run.row.id for run in local}
+        remote = self._each([partial(_curves, run=run, metrics=metrics) for run in runs if run.row.id not in ids])
+        return found + [each for curves in remote for each in curves]
 
     def report(self, run: str) -> dict[str, Any] | None:
         """``report.json`` of a run: from the home, else from MLflow; None if it has none."""
@@ -147,6 +142,14 @@ class History:
             return None
         tracker_id = next((r.tracker_id for r in self._ask(lambda c: _stages(c, run)) if r.stage == PARENT), None)
         return tracker_id and f"{self.address}/#/experiments/{self._connection().experiment_id}/runs/{tracker_id}"
+
+    def versions(self) -> list[Version]:
+        """All registered versions, newest first; none where nothing was ever tracked.
+
+        Raises:
+            LapidarError: if MLflow doesn't answer.
+        """
+        return [] if self._empty else self._ask(lambda c: versions.search(c, ""))
 
     def query(self, filter: str) -> str:
         """MLflow's filter for what somebody typed.
@@ -276,6 +279,15 @@ def _record(found: Any) -> Record:
         tracker_id=found.info.run_id,
         dataset=next(((i.dataset.name, i.dataset.digest) for i in getattr(found.inputs, "dataset_inputs", [])), None),
     )
+
+
+def _curves(connection: Connection, run: RunDetail, metrics: Sequence[tuple[str, str]]) -> list[Curve]:
+    found = []
+    for stage, metric in metrics:
+        record = run.stage(stage)
+        if record is not None and metric in record.metrics:
+            found.append(curve(run.row.id, stage, metric, _points(connection, record, metric), record.began))
+    return found
 
 
 def _points(connection: Connection, record: Record, metric: str) -> list[tuple[int, float, int]]:

@@ -30,6 +30,13 @@ def names(settings: Settings) -> list[str]:
     return [folder.name for folder in sorted(folders, key=_began, reverse=True)]
 
 
+def living(settings: Settings, most: int = 20) -> list[str]:
+    """Runs whose process is at work on this machine, newest first."""
+    held = _held_inodes()
+    folders = [file.parent for file in settings.runs.glob("*/tracking.lease") if file.stat().st_ino in held]
+    return [folder.name for folder in sorted(folders, key=_began, reverse=True)][:most]
+
+
 def rows(settings: Settings, runs: Sequence[str]) -> list[RunRow]:
     """Lines of the table for runs of this home."""
     return [found.row for run in runs if (found := read(settings, run)) is not None]
@@ -125,11 +132,18 @@ def tail(file: Path) -> str:
 def alive(folder: Path) -> bool:
     """Whether a process holds the run's lease. Asks the kernel, because taking the lease to see could make a run fail."""
     try:
-        inode = (folder / "tracking.lease").stat().st_ino
-        locks = Path("/proc/locks").read_text()
+        return (folder / "tracking.lease").stat().st_ino in _held_inodes()
     except OSError:
         return False
-    return any(line.split()[5].rpartition(":")[2] == str(inode) for line in locks.splitlines() if "->" not in line)
+
+
+def _held_inodes() -> set[int]:
+    """Inodes of files that somebody holds a lock on. Lines: ``1: FLOCK  ADVISORY  WRITE 4711 08:01:1234 0 EOF``."""
+    try:
+        lines = Path("/proc/locks").read_text().splitlines()
+    except OSError:
+        return set()
+    return {int(line.split()[5].rpartition(":")[2]) for line in lines if "->" not in line}
 
 
 def _records(folder: Path) -> dict[str, Record]:

@@ -7,6 +7,7 @@ Both give records of a run and of its stages; what a page shows is made of them 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -196,3 +197,22 @@ def to_plain(found: RunRow) -> dict[str, Any]:
     began = found.began.isoformat(timespec="seconds") if found.began else None
     plain = {"run": found.id, "recipe": found.name, "status": found.status, "began": began, "seconds": found.seconds}
     return {**plain, "gate": found.gate, "version": found.version, "revision": found.revision, **scores}
+
+
+def smoothed(values: Sequence[float], weight: float) -> list[float]:
+    """Exponential moving average without the pull towards zero at its beginning (Kingma and Ba 2015, arXiv 1412.6980, §3).
+
+    Values that aren't finite are left out of the average and stand for themselves.
+
+    Args:
+        weight: of the past, from 0 (nothing is smoothed) to below 1.
+    """
+    found, average, total = [], 0.0, 0.0
+    for value in values:
+        if not math.isfinite(value):
+            found.append(value)
+            continue
+        average = weight * average + (1 - weight) * value
+        total = weight * total + (1 - weight)
+        found.append(average / total)
+    return found

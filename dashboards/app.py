@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import streamlit as st
 
 from dashboards import access, navigation
 from dashboards.ui import sidebar
 from dashboards.ui.text import t
 
+ICON = Path(__file__).parent / "ui" / "icon.png"  # Streamlit's own icons and emojis would be fetched from another server
+
 
 def main() -> None:
     """One run of the script: who reads, which pages there are for them, and the one that is asked for."""
-    st.set_page_config(page_title="Lapidar", page_icon=":material/diamond:", layout="wide")
+    st.set_page_config(page_title="Lapidar", page_icon=str(ICON), layout="wide")
     reader = access.reader()
     if reader is None:
         st.navigation([st.Page(access.sign_in, title=t("ui.sign_in"), url_path="sign-in")], position="hidden").run()
         return
+    st.logo(str(ICON), size="large")
     chosen = st.navigation(navigation.pages(reader.role), expanded=True)
     sidebar.draw(reader)
     chosen.run()

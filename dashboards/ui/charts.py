@@ -29,7 +29,8 @@ def colour(field: str, names: Sequence[str], title: str | None = None) -> alt.Co
     import altair as alt
 
     scale = alt.Scale(domain=list(names), range=[PALETTE[i % len(PALETTE)] for i in range(len(names))])
-    return alt.Color(field, type="nominal", scale=scale, title=title, legend=alt.Legend(orient="top", labelLimit=260, columns=2))
+    legend = alt.Legend(orient="top", labelLimit=260) if len(names) > 1 else None
+    return alt.Color(field, type="nominal", scale=scale, title=title, legend=legend)
 
 
 def lines(
@@ -75,9 +76,13 @@ def intervals(rows: Any, label: str, series: str, names: Sequence[str], title: s
 
     base = alt.Chart(_data(rows)).encode(
         y=alt.Y(label, type="nominal", title=None, axis=alt.Axis(labelLimit=220, ticks=False, domain=False)),
-        yOffset=alt.YOffset(series, type="nominal", sort=list(names)),
+        yOffset=alt.YOffset(series, type="nominal", sort=list(names), scale=alt.Scale(paddingOuter=0.8)),
         color=colour(series, names),
-        tooltip=[series, label, *(alt.Tooltip(end, type="quantitative", format=".3f") for end in ("value", "low", "high"))],
+        tooltip=[
+            _tip(series),
+            _tip(label),
+            *(alt.Tooltip(end, type="quantitative", format=".3f") for end in ("value", "low", "high")),
+        ],
     )
     bars = base.mark_rule(strokeWidth=2).encode(
         x=alt.X("low", type="quantitative", title=title, scale=alt.Scale(zero=zero)), x2=alt.X2("high")
@@ -87,6 +92,57 @@ def intervals(rows: Any, label: str, series: str, names: Sequence[str], title: s
         return bars + points
     line = alt.Chart(_data([{"x": 0}])).mark_rule(color=_GREY, strokeDash=[4, 4]).encode(x=alt.X("x", type="quantitative"))
     return line + bars + points
+
+
+def stacked(rows: Any, x: str, y: str, series: str, names: Sequence[str], parts: Sequence[str], title: str) -> Any:
+    """Horizontal bars made of parts, one bar for each of ``names``; parts that follow each other differ in brightness, too."""
+    import altair as alt
+
+    shades = [PALETTE[i % len(PALETTE)] for i in range(len(parts))]
+    scale = alt.Scale(domain=list(parts), range=shades)
+    return (
+        alt.Chart(_data(rows))
+        .mark_bar(cornerRadius=2, stroke="white", strokeWidth=0.5)
+        .encode(
+            x=alt.X(x, type="quantitative", title=title, axis=alt.Axis(grid=False)),
+            y=alt.Y(y, type="nominal", sort=list(names), title=None, axis=alt.Axis(ticks=False, domain=False)),
+            color=alt.Color(series, type="nominal", scale=scale, title=None, legend=alt.Legend(orient="bottom", columns=5)),
+            order=alt.Order("rank", type="quantitative"),
+            tooltip=[_tip(y), _tip(series), alt.Tooltip(x, type="quantitative", format=".1f")],
+        )
+        .transform_calculate(rank=f"indexof({list(parts)!r}, datum['{series}'])")
+    )
+
+
+def timeline(rows: Any, begin: str, end: str, label: str, state: str, titles: tuple[str, str]) -> Any:
+    """Bars from begin to end in seconds, one line for each label in the order of the rows, coloured by state."""
+    import altair as alt
+
+    colours = {
+        "ran": PALETTE[0],
+        "finished": PALETTE[0],
+        "cached": _GREY,
+        "running": PALETTE[2],
+        "failed": "#d64545",
+        "killed": PALETTE[1],
+    }
+    found = list(dict.fromkeys(row[state] for row in rows))
+    scale = alt.Scale(domain=found, range=[colours.get(each, _GREY) for each in found])
+    base = alt.Chart(_data(rows)).encode(
+        y=alt.Y(label, type="nominal", sort=None, title=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=160)),
+        x=alt.X(begin, type="quantitative", title=titles[0], axis=alt.Axis(grid=True)),
+        x2=alt.X2(end),
+        color=alt.Color(state, type="nominal", scale=scale, title=None, legend=alt.Legend(orient="top")),
+        tooltip=[_tip(label), _tip("method"), alt.Tooltip("took", type="nominal", title=titles[1]), _tip(state)],
+    )
+    points = base.transform_filter(f"datum['{end}'] - datum['{begin}'] < 0.05").mark_point(filled=True, size=50, opacity=1)
+    return base.mark_bar(cornerRadius=3, height=14) + points
+
+
+def _tip(field: str) -> alt.Tooltip:
+    import altair as alt
+
+    return alt.Tooltip(field, type="nominal")
 
 
 def _data(rows: Any) -> Any:

@@ -53,7 +53,7 @@ def ago(when: datetime | None, now: datetime | None = None) -> str:
     passed = ((now or datetime.now(UTC)) - when).total_seconds()
     for least, unit, size in ((86400 * 7, "", 0), (86400, "days", 86400), (3600, "hours", 3600), (60, "minutes", 60)):
         if passed >= least:
-            return t(f"ui.{unit}_ago", n=int(passed // size)) if unit else f"{when:%Y-%m-%d}"
+            return t(f"ui.ago_{unit}", n=int(passed // size)) if unit else f"{when:%Y-%m-%d}"
     return t("ui.now")
 
 

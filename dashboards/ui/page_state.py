@@ -72,6 +72,12 @@ def url(page: str, **values: str | int | Iterable[str]) -> str:
     return f"/{page}?{urlencode({**kept, **state})}"
 
 
+def version(uri: str) -> dict[str, str]:
+    """State of the page Registry that shows a version: ``models:/name/3`` → name and version."""
+    name, _, number = uri.removeprefix("models:/").rpartition("/")
+    return {"name": name, "version": number}
+
+
 def _text(value: str | int | Iterable[str] | None) -> str:
     if value is None or isinstance(value, (str, int)):
         return "" if value is None else str(value)

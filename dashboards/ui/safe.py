@@ -41,3 +41,26 @@ def code(value: str, language: str | None = None, height: int | None = None) -> 
 def _cut(value: str) -> str:
     """A browser shouldn't have to lay out megabytes."""
     return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}\n… ({len(value) - _LONGEST:,} more characters)"
+
+
+def marked(value: str, opening: str = "⟦", closing: str = "⟧") -> None:
+    """A text whose parts between two signs are shown on a coloured ground; everything else as it is."""
+    found = []
+    for line in _cut(visible(value)).split("\n"):
+        parts = re.split(f"([{opening}{closing}])", line)
+        found.append(parts)
+    st.markdown("  \n".join(_coloured(found, opening, closing)))
+
+
+def _coloured(lines: list[list[str]], opening: str, closing: str) -> list[str]:
+    inside, found = False, []
+    for parts in lines:
+        text = ""
+        for part in parts:
+            if part in (opening, closing):
+                inside = part == opening
+            elif part:
+                shown = _MARKDOWN.sub(r"\\\1", part)
+                text += f":green-background[{shown}]" if inside else shown
+        found.append(text or "\u00a0")
+    return found

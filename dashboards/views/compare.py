@@ -1,14 +1,214 @@
-"""Compare."""
+"""Compare: up to six runs side by side: scores with significance, curves, and what differs in settings, data, packages, cost."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import streamlit as st
 
-from dashboards.ui import states
+from components.comparison import Comparison
+from components.errors import LapidarError
+from components.run_comparison import (
+    MOST_RUNS,
+    Difference,
+    Scored,
+    costs,
+    curves_in_common,
+    origins,
+    packages_differ,
+    scored,
+    settings_differ,
+    stages_in_common,
+)
+from components.run_records import RunDetail
+from dashboards.ui import charts, curves, export, numbers, page_state, reading, safe, settings, states
 from dashboards.ui.text import t
+
+_CURVES = 2
+_LETTERS = "ABCDEF"
+_CALLS = {"better": ":green-badge[▲ {}]", "worse": ":red-badge[▼ {}]", "no difference shown": ":gray-badge[≈ {}]"}
 
 
 def page() -> None:
     """Draws the page."""
     st.title(t("ui.page_compare"))
-    states.empty(t("ui.nothing"), t("ui.nothing_todo"), "lapidar run quickstart")
+    ids = _choose()
+    if len(ids) < 2:
+        states.empty(t("compare.none"), t("compare.none_todo", most=MOST_RUNS), icon=":material/stacked_line_chart:")
+        return
+    try:
+        runs = reading.details(ids)
+    except LapidarError as error:
+        states.broken(t("compare.unreadable"), str(error), t("compare.unreadable_todo"))
+        return
+    names = {run.row.id: f"{letter} {run.row.id.rpartition('-')[2]}" for letter, run in zip(_LETTERS, runs, strict=False)}
+    _heads(runs, names)
+    for title, draw in (("scores", _scores), ("curves", _curves), ("recipe", _recipe), ("origin", _origin), ("cost", _cost)):
+        st.subheader(t(f"compare.part_{title}"), anchor=title)
+        with states.guarded():
+            draw(runs, names)
+
+
+def _choose() -> list[str]:
+    """The runs of the address; others can be added from the latest ones."""
+    ids = page_state.get_list("runs")[:MOST_RUNS]
+    with states.guarded():
+        known = [row.id for row in reading.runs().rows]
+        options = list(dict.fromkeys([*ids, *known]))
+        chosen = st.multiselect(
+            t("compare.runs"),
+            options,
+            default=ids,
+            max_selections=MOST_RUNS,
+            key=f"chosen-{','.join(ids)}",
+            placeholder=t("compare.choose"),
+        )
+        if chosen != ids:
+            page_state.put(runs=chosen)
+            st.rerun()
+    return ids
+
+
+def _heads(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
+    """A card a run: its letter and colour in all charts, what became of it."""
+    with st.container(horizontal=True, gap="small"):
+        for number, run in enumerate(runs):
+            with st.container(border=True, width=250, gap="xxsmall"):
+                page_state.link(
+                    "run", f"{names[run.row.id]} · {safe.plain(run.row.name)}", {"id": run.row.id}, icon=":material/route:"
+                )
+                gate = numbers.verdict(run.row.gate) if run.row.gate else ""
+                st.markdown(f"{numbers.status(run.row.status)} {gate}")
+                began = f"{run.row.began:%Y-%m-%d %H:%M}" if run.row.began else "–"
+                reference = f" · {t('compare.reference')}" if number == 0 else ""
+                st.caption(f"{began} · {numbers.duration(run.row.seconds)}{reference}")
+
+
+def _scores(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
+    stages = stages_in_common(runs)
+    if not stages:
+        states.empty(t("compare.no_scores"), t("compare.no_scores_todo"), icon=":material/fact_check:")
+        return
+    stage = st.segmented_control(
+        t("compare.stage"),
+        stages,
+        default=stages[-1],
+        key="stage",
+        bind="query-params",
+        required=True,
+        help=t("compare.stage_help"),
+    )
+    stage, groups = (
+        stage or stages[-1],
+        st.toggle(t("compare.groups"), key="groups", bind="query-params", help=t("compare.groups_help")),
+    )
+    scores = {run.row.id: {name: s for name, s in run.scores[stage].items() if groups or "@" not in name} for run in runs}
+    rows = [
+        {"metric": metric, "run": names[run], **{end: parts[end] for end in ("value", "low", "high")}}
+        for run, found in scores.items()
+        for metric, parts in found.items()
+    ]
+    metrics = list(dict.fromkeys(metric for found in scores.values() for metric in found))
+    chart = charts.intervals(rows, "metric", "run", list(names.values()), t("compare.score"))
+    charts.draw(chart, 90 + (20 + 14 * len(runs)) * len(metrics), key="scores", alt_text=t("compare.part_scores"))
+    _significance(scored(runs, stage, settings()), names, runs[0])
+    table = [
+        {"metric": metric, **{names[run]: numbers.interval(found.get(metric)) for run, found in scores.items()}}
+        for metric in metrics
+    ]
+    with st.expander(t("compare.as_table"), icon=":material/table:"):
+        st.dataframe(table, hide_index=True)
+        export.download(table, "scores")
+
+
+def _significance(found: Sequence[Scored], names: Mapping[str, str], first: RunDetail) -> None:
+    """What may be said of each run against the first one."""
+    for each in found:
+        with st.container(border=True, gap="xsmall"):
+            st.markdown(t("compare.against", run=names[each.run], first=names[first.row.id]))
+            if each.why_not:
+                safe.text(each.why_not)
+            for comparison in each.comparisons:
+                _call(comparison)
+
+
+def _call(found: Comparison) -> None:
+    word = t(f"compare.call_{found.call.replace(' ', '_')}")
+    st.markdown(f"{_CALLS[found.call].format(word)} **{safe.plain(f'{found.benchmark} {found.metric}')}**")
+    st.caption(safe.plain(found.text().partition(": ")[2], 500))
+
+
+@st.fragment
+def _curves(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
+    options = [f"{stage} · {metric}" for stage, metric in curves_in_common(runs)]
+    firsts = {each.partition(" · ")[2]: each for each in reversed(options)}  # the first of each metric
+    firsts = dict(reversed(firsts.items()))
+    if not options:
+        states.empty(t("compare.no_curves"), t("compare.no_curves_todo"), icon=":material/show_chart:")
+        return
+    chosen = st.multiselect(
+        t("compare.metrics"),
+        options,
+        default=options[:_CURVES],
+        key="metrics",
+        bind="query-params",
+        placeholder=t("compare.choose"),
+    )
+    pairs = [(stage, metric) for stage, _, metric in (each.partition(" · ") for each in chosen)]
+    curves.draw(reading.curves([run.row.id for run in runs], pairs), names, "compare")
+
+
+def _recipe(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
+    _differences(settings_differ(runs), names, t("compare.setting"), t("compare.same_recipe"), "recipe-diff")
+
+
+def _origin(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
+    found = origins(runs)
+    differing = [each for each in found if len(set(each.values)) > 1]
+    same = [each for each in found if len(set(each.values)) == 1]
+    _differences(differing, names, t("compare.what"), t("compare.same_origin"), "origin-diff")
+    if same:
+        st.caption(t("compare.same", what=", ".join(f"{each.name} `{safe.visible(_short(each.values[0]))}`" for each in same)))
+    packages = packages_differ(runs, settings())
+    _differences(packages, names, t("compare.package"), t("compare.same_packages"), "package-diff")
+
+
+def _cost(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
+    found = costs(runs)
+    stages = list(dict.fromkeys(stage for each in found for stage in each["stages"]))
+    rows = [{"stage": s, "run": names[e["run"]], "seconds": e["stages"][s]} for e in found for s in stages if s in e["stages"]]
+    if rows:
+        charts.draw(
+            charts.stacked(rows, "seconds", "run", "stage", list(names.values()), stages, t("compare.seconds")), 60 + 36 * len(runs)
+        )
+    table = [
+        {
+            t("compare.run"): names[each["run"]],
+            t("compare.total"): numbers.duration(each["seconds"]),
+            t("compare.memory"): numbers.size(each["peak_rss_mb"] * 1e6 if each["peak_rss_mb"] else None),
+            t("compare.tokens"): numbers.number(each["tokens"]),
+            t("compare.size"): numbers.size(each["bytes"]),
+        }
+        for each in found
+    ]
+    st.dataframe(table, hide_index=True)
+    st.caption(t("compare.cached"))
+
+
+def _differences(found: Sequence[Difference], names: Mapping[str, str], head: str, none: str, name: str) -> None:
+    """A table of what differs only."""
+    if not found:
+        st.markdown(f":material/check: {none}")
+        return
+    table: list[dict[str, Any]] = [
+        {head: safe.visible(each.name), **dict(zip(names.values(), (_short(value) for value in each.values), strict=True))}
+        for each in found
+    ]
+    st.dataframe(table, hide_index=True, key=name)
+
+
+def _short(value: str) -> str:
+    """Digests by their first characters."""
+    text = safe.visible(value)
+    return text[:12] if len(text) >= 32 and text.removesuffix(".dir").isalnum() else text

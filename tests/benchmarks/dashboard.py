@@ -1,0 +1,197 @@
+"""How long the dashboard takes to show what it shows, with many runs in MLflow: goals are 2 s for the first table of 10,000 runs
+with 50 metrics each, and 1 s for comparing six of them.
+
+The rows go straight into the tables of MLflow's SQLite file. Then a real ``mlflow server`` and a real dashboard serve them; times
+are of the reader by itself, and of a page in a real Chromium from the click to its table or chart, the first one of a new visitor.
+
+Usage: ``dashboard.py [--runs 10000] [--home FOLDER] [--repeats 5]``; prints a Markdown table. A given home is kept and used again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from components import local_services, mlflow_client
+from components.mlflow_reader import History
+from components.settings import Settings
+
+METRICS, STAGED, STEPS, COMPARED = 50, 60, 500, 6
+START = 1_760_000_000_000
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+def fill(settings: Settings, runs: int) -> None:
+    """MLflow's own tables with ``runs`` whole runs; the newest have a training stage with curves and an evaluation."""
+    experiment = mlflow_client.connect(settings, None, "lapidar").experiment_id
+    database = sqlite3.connect(settings.services / "mlflow.db")
+    database.execute("PRAGMA synchronous=OFF")
+    draw = random.Random(0)
+    for number in range(runs):
+        run = _insert(
+            database, experiment, f"run{number:05d}", "pipeline", number, {"seed": str(number), "sft.lr": f"{draw.random():.4f}"}
+        )
+        scores = {f"suite{i}.accuracy.{end}": v for i in range(METRICS // 4) for end, v in _estimate(draw).items()}
+        _metrics(database, run, {**scores, "seconds": 60.0, "steps": 500.0}, number)
+        _tags(database, run, {"lapidar.gate": draw.choice(["pass", "fail", "unknown"]), "lapidar.status": "finished"})
+        if number >= runs - STAGED:
+            stage = _insert(database, experiment, f"run{number:05d}", "sft", number, {"lr": "0.001"})
+            for metric in ("loss", "grad_norm", "kl"):
+                _curve(database, stage, metric, [2 / (1 + step / 50) + 0.05 * draw.random() for step in range(STEPS)], number)
+            evaluated = _insert(database, experiment, f"run{number:05d}", "evaluate.sft", number, {})
+            _metrics(database, evaluated, scores, number)
+    database.commit()
+    database.execute("ANALYZE")
+    database.close()
+
+
+def _insert(database: sqlite3.Connection, experiment: str, run: str, stage: str, number: int, params: dict[str, str]) -> str:
+    key = f"{abs(hash((run, stage))) % 16**32:032x}"
+    began = START + 60_000 * number
+    row = (key, "quickstart" if stage == "pipeline" else stage, "UNKNOWN", "", "", "unknown", "FINISHED", began, began + 60_000)
+    database.execute(
+        "INSERT INTO runs VALUES (?,?,?,?,?,?,?,?,?,'','active',?,?,NULL)", (*row, f"file:///nowhere/{key}", int(experiment))
+    )
+    _tags(database, key, {"lapidar.run_id": run, "lapidar.stage": stage, "mlflow.runName": row[1]})
+    database.executemany("INSERT INTO params VALUES (?,?,?)", [(k, v, key) for k, v in params.items()])
+    return key
+
+
+def _tags(database: sqlite3.Connection, run: str, tags: dict[str, str]) -> None:
+    database.executemany("INSERT INTO tags VALUES (?,?,?)", [(k, v, run) for k, v in tags.items()])
+
+
+def _metrics(database: sqlite3.Connection, run: str, metrics: dict[str, float], number: int) -> None:
+    at = START + 60_000 * number
+    database.executemany("INSERT INTO latest_metrics VALUES (?,?,?,0,0,?)", [(k, v, at, run) for k, v in metrics.items()])
+    database.executemany("INSERT INTO metrics VALUES (?,?,?,?,0,0)", [(k, v, at, run) for k, v in metrics.items()])
+
+
+def _curve(database: sqlite3.Connection, run: str, metric: str, values: list[float], number: int) -> None:
+    at = START + 60_000 * number
+    rows = [(metric, value, at + 100 * step, run, step) for step, value in enumerate(values)]
+    database.executemany("INSERT INTO metrics VALUES (?,?,?,?,?,0)", rows)
+    database.execute("INSERT INTO latest_metrics VALUES (?,?,?,?,0,?)", (metric, values[-1], rows[-1][2], len(values) - 1, run))
+
+
+def _estimate(draw: random.Random) -> dict[str, float]:
+    value = draw.random()
+    return {"value": value, "low": value - 0.02, "high": value + 0.02, "n": 500.0}
+
+
+@contextmanager
+def serving(command: list[str], address: str, environment: dict[str, str]) -> Iterator[None]:
+    """A server for as long as the block lasts, from the moment on when it answers."""
+    process = subprocess.Popen(
+        [sys.executable, *command], env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        for _ in range(600):
+            with suppress(OSError), urllib.request.urlopen(address, timeout=2):
+                break
+            time.sleep(0.1)
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def timed(action: Callable[[], object], repeats: int) -> tuple[float, float]:
+    """(first, median of the others) in seconds."""
+    times = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - began)
+    return times[0], statistics.median(times[1:])
+
+
+def reader(settings: Settings, repeats: int) -> dict[str, tuple[float, float]]:
+    """The reader by itself; a new one each time, so that nothing is remembered."""
+    ids = [row.id for row in History(settings).runs().rows[:COMPARED]]
+    compared = [("sft", "loss"), ("sft", "grad_norm"), ("sft", "kl")]
+
+    def compare() -> None:
+        history = History(settings)
+        assert len(history.curves(history.details(ids), compared)) == COMPARED * len(compared)
+
+    query = "metrics.`suite3.accuracy.value` > 0.9 and tags.`lapidar.gate` = 'pass'"
+    return {
+        "first page of runs": timed(lambda: History(settings).runs(), repeats),
+        "filtered page of runs": timed(lambda: History(settings).runs(query), repeats),
+        "six runs with three curves each": timed(compare, repeats),
+    }
+
+
+def browser(address: str, ids: list[str], repeats: int) -> dict[str, tuple[float, float]]:
+    """Pages in a Chromium, each time with an empty profile: from asking for the address to the table or the chart."""
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+    pages = {
+        "Runs in a browser": (f"{address}/runs", "[data-testid=stDataFrame] canvas"),
+        "Compare six in a browser": (
+            f"{address}/compare?runs={','.join(ids)}",
+            "[data-testid=stVegaLiteChart] canvas, [data-testid=stVegaLiteChart] svg",
+        ),
+    }
+    found = {}
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=flags)
+        for name, (url, shown) in pages.items():
+
+            def visit(url: str = url, shown: str = shown) -> None:
+                context = chromium.new_context()
+                page = context.new_page()
+                page.goto(url)
+                page.wait_for_selector(shown, timeout=60_000)
+                context.close()
+
+            found[name] = timed(visit, repeats)
+        chromium.close()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--home", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        home = Settings(home=options.home or Path(scratch))
+        if not (home.services / "mlflow.db").exists():
+            fill(home, options.runs)
+        mlflow, dashboard = (f"http://127.0.0.1:{local_services.free_port(port)}" for port in (0, 0))
+        stores = ["--backend-store-uri", f"sqlite:///{home.services / 'mlflow.db'}", "--workers", "1"]
+        with serving(["-m", "mlflow", "server", *stores, "--port", mlflow.rpartition(":")[2]], f"{mlflow}/health", {}):
+            served = Settings(home=home.root, tracking_uri=mlflow)
+            found = {f"{name}, from the file": times for name, times in reader(home, options.repeats).items()}
+            found |= {f"{name}, from MLflow's server": times for name, times in reader(served, options.repeats).items()}
+            ids = [row.id for row in History(served).runs().rows[:COMPARED]]
+            app = Path(__file__).parents[2] / "dashboards" / "app.py"
+            command = ["-m", "streamlit", "run", str(app), "--server.port", dashboard.rpartition(":")[2]]
+            environment = {"LAPIDAR_HOME": str(home.root), "LAPIDAR_TRACKING_URI": mlflow}
+            if CHROMIUM.exists():
+                with serving(command, f"{dashboard}/_stcore/health", environment):
+                    found |= browser(dashboard, ids, options.repeats)
+    print(f"{options.runs:,} runs x {METRICS} metrics\n\n| what | first (s) | then (s) |\n| --- | --- | --- |")
+    for name, (first, then) in found.items():
+        print(f"| {name} | {first:.2f} | {then:.2f} |")
+    print(json.dumps({name: [round(t, 3) for t in times] for name, times in found.items()}))
+
+
+if __name__ == "__main__":
+    main()
