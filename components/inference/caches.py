@@ -6,6 +6,7 @@ mask hides the old ones.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -107,6 +108,7 @@ def _stack(prefixes: Sequence[Prefix | None], layer: int, length: int) -> KeyVal
 class _SlotLayer(_Layer):
     def __init__(self) -> None:
         super().__init__()
+        self.spare: dict[str, torch.Tensor] = {}
         self.slots: torch.Tensor | None = None
         self.at: torch.Tensor | None = None
         self.span = 0
@@ -120,11 +122,24 @@ class _SlotLayer(_Layer):
     def reserve(self, rows: int, tokens: int, like: KeyValue) -> None:
         """Room for ``rows`` × ``tokens``; what is there stays."""
         for name, part in zip(("keys", "values"), like, strict=True):
-            old = getattr(self, name)
-            new = part.new_zeros(rows, part.shape[0], tokens, part.shape[2])
+            shape = (rows, part.shape[0], tokens, part.shape[2])
+            old, spare = getattr(self, name), self.spare.pop(name, None)
+            if spare is None or spare.numel() < math.prod(shape) or spare.dtype != part.dtype:
+                spare = part.new_zeros(math.prod(shape))
+            new = spare[: math.prod(shape)].view(shape)
             if old is not None:
                 new[: len(old), :, : old.shape[2]] = old[:rows]
             setattr(self, name, new)
+
+    def clear(self, keep: int) -> None:
+        """Drops all rows; memory of at most ``keep`` bytes is used again."""
+        for name in ("keys", "values"):
+            part = getattr(self, name)
+            if part is not None:
+                self.spare[name] = part.new_empty(0).set_(part.untyped_storage())
+                setattr(self, name, None)
+        if sum(part.nbytes for part in self.spare.values()) > keep:
+            self.spare.clear()
 
 
 class Slots(Cache):  # type: ignore[misc]
@@ -132,16 +147,26 @@ class Slots(Cache):  # type: ignore[misc]
 
     def __init__(self, layers: int) -> None:
         super().__init__(layers=[_SlotLayer() for _ in range(layers)])
-        self.rows = self.tokens = 0
+        self.rows = self.tokens = self._rows = self._tokens = 0
+
+    def clear(self, keep: int = 0) -> None:
+        """Drops all rows. Memory of up to ``keep`` bytes is used again: the kernel takes long to hand out new memory."""
+        self.rows = self.tokens = self._rows = self._tokens = 0
+        for layer in self.layers:
+            layer.clear(keep // len(self.layers))
+
+    def expect(self, rows: int, tokens: int) -> None:
+        """Says how many rows will run, and how long they may become, so that room is made once."""
+        self._rows, self._tokens = max(self._rows, rows), max(self._tokens, tokens)
 
     def put(self, row: int, prefix: Prefix, room: int) -> None:
         """Starts a row with a sequence that will grow to ``room`` tokens."""
-        if row >= self.rows or room > self.tokens:
-            rows = max(self.rows, 2 * row + 1) if row >= self.rows else self.rows
-            tokens = max(self.tokens, room)
+        self.expect(row + 1, room)
+        if self._rows > self.rows or self._tokens > self.tokens:
+            rows = max(self._rows, 2 * self.rows) if self.rows < self._rows else self.rows
             for layer, like in zip(self.layers, prefix.layers, strict=True):
-                layer.reserve(rows, tokens, like)
-            self.rows, self.tokens = rows, tokens
+                layer.reserve(rows, self._tokens, like)
+            self.rows, self.tokens = rows, self._tokens
         for layer, (keys, values) in zip(self.layers, prefix.layers, strict=True):
             layer.keys[row, :, : prefix.length] = keys
             layer.values[row, :, : prefix.length] = values

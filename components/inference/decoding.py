@@ -39,6 +39,7 @@ class Decoder:
         prefill_tokens: tokens of prompts that are read in one forward pass.
         most_rows: rows that run at once.
         remember: keep what was computed for finished answers, so that a conversation's next turn begins behind it.
+        slots: memory of an earlier decoder that has come to its end.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Decoder:
         prefill_tokens: int,
         most_rows: int,
         remember: bool = False,
+        slots: Slots | None = None,
     ) -> None:
         self.forward = forward
         self.tokenizer = tokenizer
@@ -65,7 +67,7 @@ class Decoder:
         self._waiting: deque[Answer] = deque()
         self._running: list[Answer] = []
         self._compressed: list[Answer] = []
-        self._slots = Slots(forward.layers)
+        self._slots = Slots(forward.layers) if slots is None else slots
         self._known = Known(batch_tokens // 4)
         self._stops: dict[tuple[str, ...], Stops] = {}
 
@@ -139,7 +141,7 @@ class Decoder:
             self.most_rows = rows // 2
             self._waiting.extendleft(reversed([answer for answer in [*self._running, *arriving]]))
             self._running = []
-            self._slots = Slots(self.forward.layers)
+            self._slots.clear()
             self._known = Known(0)
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
@@ -170,6 +172,8 @@ class Decoder:
         if self.remember:
             for ids, answers in same.items():
                 answers[0].reused = self._known.covers(ids)
+        running = [*self._running, *arriving]
+        self._slots.expect(len(running), max(answer.room for answer in running))
         order: list[Answer] = []
         logits: list[torch.Tensor] = []
         for job, prefix, last in self._prefilled(list(same)):

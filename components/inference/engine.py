@@ -6,23 +6,39 @@ Greedy answers are those of transformers' ``generate``, log-probabilities those 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from components.errors import InputError
 from components.inference.answer import Completion
+from components.inference.caches import Slots
 from components.inference.decoding import Decoder
 from components.inference.forward import Forward
 from components.inference.sampling import Sampling
 from components.inference.scoring import score
+from components.inference.workers import Workers, possible, split
 
 __all__ = ["BATCH_TOKENS", "Completion", "Engine", "Sampling"]
 
+_log = logging.getLogger(__name__)
 BATCH_TOKENS = 32768
 _CPU_TOKENS = 4096  # of one forward pass: what it holds between two operations then stays in the processor's cache
 _MOST_ROWS = 256
+_STEP_COST = 8  # of a generated token, in tokens that are read
+_LEAST_COST = 1 << 14  # of a process's share
+_KEPT_BYTES = 1 << 28  # of keys and values, between two calls
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is done with requests: answers are sampled, or, without ``sampling``, continuations scored."""
+
+    sampling: Sampling | None
+    batch_tokens: int
 
 
 class Engine:
@@ -33,6 +49,8 @@ class Engine:
         device: where the model is.
         on_progress: called with (requests done, requests in this call).
         fuse: whether a small model of a known kind is computed by our own forward pass instead of its modules.
+        processes: how many share the requests of one call at most, if the model is such a small one and on a CPU; as many as
+            torch would use threads if not given.
     """
 
     def __init__(
@@ -43,13 +61,18 @@ class Engine:
         on_progress: Callable[[int, int], None] | None = None,
         *,
         fuse: bool = True,
+        processes: int | None = None,
     ) -> None:
         self.model = model.eval()
         self.tokenizer = tokenizer
         self.device = device
         self.on_progress = on_progress
         self.fuse = fuse
+        self.processes = processes
+        self._workers: Workers | None = None
+        self._copied: Forward | None = None
         self._made: Forward | None = None
+        self._slots = Slots(int(model.config.get_text_config().num_hidden_layers))
         self.end_ids = _end_ids(model, tokenizer)
         self.pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(self.end_ids, default=0)
 
@@ -64,11 +87,12 @@ class Engine:
             self._made = Forward(self.model, self.pad_id, self.device, self.fuse)
         return self._made
 
-    def decoder(self, batch_tokens: int = BATCH_TOKENS, remember: bool = False) -> Decoder:
+    def decoder(self, batch_tokens: int = BATCH_TOKENS, remember: bool = False, slots: Slots | None = None) -> Decoder:
         """A decoder to drive step by step, for requests that come and go.
 
         Args:
             remember: keep what was computed for finished answers: for conversations.
+            slots: empty ones, if they aren't to be new.
         """
         return Decoder(
             self._forward,
@@ -79,6 +103,7 @@ class Engine:
             prefill_tokens=self._pass_tokens(batch_tokens),
             most_rows=_MOST_ROWS,
             remember=remember,
+            slots=slots,
         )
 
     def generate(
@@ -100,18 +125,10 @@ class Engine:
             InputError: if a prompt is empty or fills the model's context.
         """
         self._check([len(prompt) for prompt in prompts], self.context - 1, "prompts")
-        decoder = self.decoder(batch_tokens)
-        # Longest first, so that memory runs out at once or never; of equal length in the order of their tokens, so that
-        # prompts that share a beginning are read together.
-        order = sorted(range(len(prompts)), key=lambda i: (-len(prompts[i]), list(prompts[i]), i))
-        owners = {decoder.submit(prompts[i], sampling, i if positions is None else positions[i]): i for i in order}
-        answers: dict[int, Completion] = {}
-        while not decoder.idle:
-            for event in decoder.step():
-                if event.completion is not None:
-                    answers[owners[event.request] * sampling.n + event.sample] = event.completion
-                    self._progress(len(answers), len(prompts) * sampling.n)
-        return [answers[i] for i in range(len(prompts) * sampling.n)]
+        requests = list(zip(prompts, positions or range(len(prompts)), strict=True))
+        costs = [_STEP_COST * sampling.n * min(sampling.max_new_tokens, self.context - len(prompt)) for prompt in prompts]
+        answers = self._shared(_Job(sampling, batch_tokens), requests, prompts, costs)
+        return [completion for several in answers for completion in several]
 
     def loglikelihood(
         self, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], *, batch_tokens: int = BATCH_TOKENS
@@ -126,22 +143,72 @@ class Engine:
             self.context,
             "pairs",
         )
-        done = 0
+        return self._shared(_Job(None, batch_tokens), list(pairs), [pair[0] for pair in pairs], [len(pair[1]) for pair in pairs])
 
-        def count(more: int) -> None:
-            nonlocal done
-            done += more
-            self._progress(done, len(pairs))
+    def _shared(self, job: _Job, requests: list[Any], contexts: Sequence[Sequence[int]], costs: Sequence[int]) -> list[Any]:
+        """The results of a job on the requests, by as many processes as it is worth."""
+        total = len(requests) * (job.sampling.n if job.sampling else 1)
+        finished = 0
 
+        def done(more: int) -> None:
+            nonlocal finished
+            finished += more
+            if self.on_progress is not None:
+                self.on_progress(finished, total)
+
+        forward = self._forward  # made here, so that what is forked has it
+        most = torch.get_num_threads() if self.processes is None else self.processes
+        if most == 1 or self.device != "cpu" or not possible() or not forward.packs or forward.fused is None:
+            return self._work(job, requests, done)
+        shares = split(contexts, costs, _LEAST_COST, most)
+        if len(shares) == 1:
+            return self._work(job, requests, done)
+        try:
+            workers = self._helpers(len(shares) - 1)
+        except OSError as error:
+            _log.warning("all requests are computed by one process: %s", error)
+            return self._work(job, requests, done)
+        found = workers.run(self._work, job, [[requests[i] for i in share] for share in shares], done)
+        results = [None] * len(requests)
+        for share, mine in zip(shares, found, strict=True):
+            for i, result in zip(share, mine, strict=True):
+                results[i] = result
+        return results
+
+    def _helpers(self, count: int) -> Workers:
+        """Processes that were forked since the weights changed."""
+        if self._workers is None or len(self._workers) < count or self._copied is not self._made:
+            if self._workers is not None:
+                self._workers.close()
+            self._workers, self._copied = Workers(self._work, count), self._made
+        return self._workers
+
+    def _work(self, job: _Job, requests: list[Any], done: Callable[[int], None]) -> list[Any]:
+        if job.sampling is not None:
+            return self._answers(job.sampling, job.batch_tokens, requests, done)
         with torch.inference_mode():
-            return score(self._forward, pairs, self._pass_tokens(batch_tokens), count)
+            return score(self._forward, requests, self._pass_tokens(job.batch_tokens), done)
+
+    def _answers(
+        self, sampling: Sampling, batch_tokens: int, requests: list[tuple[Sequence[int], int]], done: Callable[[int], None]
+    ) -> list[list[Completion]]:
+        """To each (prompt, position)."""
+        self._slots.clear(_KEPT_BYTES)
+        decoder = self.decoder(batch_tokens, self._slots)
+        # Longest first, so that memory runs out at once or never; of equal length in the order of their tokens, so that
+        # prompts that share a beginning are read together.
+        order = sorted(range(len(requests)), key=lambda i: (-len(requests[i][0]), list(requests[i][0]), i))
+        owners = {decoder.submit(requests[i][0], sampling, requests[i][1]): i for i in order}
+        answers: list[dict[int, Completion]] = [{} for _ in requests]
+        while not decoder.idle:
+            for event in decoder.step():
+                if event.completion is not None:
+                    answers[owners[event.request]][event.sample] = event.completion
+                    done(1)
+        return [[mine[sample] for sample in sorted(mine)] for mine in answers]
 
     def _pass_tokens(self, batch_tokens: int) -> int:
         return min(batch_tokens, _CPU_TOKENS) if self.device == "cpu" else batch_tokens
-
-    def _progress(self, done: int, total: int) -> None:
-        if self.on_progress is not None:
-            self.on_progress(done, total)
 
     def _check(self, lengths: list[int], limit: int, what: str) -> None:
         if empty := sum(length == 0 for length in lengths):

@@ -197,7 +197,7 @@ class Worker:
 
     def _decoder(self, adapter: str | None) -> Any:
         if adapter not in self._decoders:
-            self._decoders[adapter] = self._engine(adapter).decoder()
+            self._decoders[adapter] = self._engine(adapter).decoder(remember=True)
         return self._decoders[adapter]
 
     def _activate(self, adapter: str | None) -> None:
