@@ -11,7 +11,7 @@ from components.inference.server.streaming import Growing, Vocabulary
 
 if TYPE_CHECKING:
     from components.agents.toolcalls import Stream
-    from components.inference.decoding import Completion, Event
+    from components.inference.answer import Completion, Event
 
 
 @dataclass
