@@ -9,7 +9,7 @@ import typer
 from components.settings import Settings
 from flows import output, services
 
-_WHAT = {"prefect": "Prefect", "mlflow": "MLflow", "worker": "worker"}
+_WHAT = {"prefect": "Prefect", "mlflow": "MLflow", "worker": "worker", "models": "models"}
 
 
 def up(as_json: bool) -> None:

@@ -59,13 +59,15 @@ class Service:
 def services(settings: Settings) -> list[Service]:
     """All services of a home, in the order in which they start."""
     found = ports(settings)
-    api, mlflow, dashboard = (f"http://127.0.0.1:{found[name]}" for name in ("prefect", "mlflow", "dashboard"))
+    names = ("prefect", "mlflow", "models", "dashboard")
+    api, mlflow, models, dashboard = (f"http://127.0.0.1:{found[name]}" for name in names)
     private = server.environment(settings)
     client = private | {"PREFECT_API_URL": f"{api}/api"}
     return [
         Service("prefect", found["prefect"], _prefect, lambda port: private | _prefect_server(port), _answers(f"{api}/api/health")),
         Service("worker", None, _worker, lambda _: client, lambda: _worker_online(api), after="prefect", keeps_children=True),
         Service("mlflow", found["mlflow"], lambda port: _mlflow(settings, port), lambda _: _MLFLOW, _answers(f"{mlflow}/health")),
+        Service("models", found["models"], _models, lambda _: {}, _answers(f"{models}/health"), after="mlflow"),
         Service("dashboard", found["dashboard"], _dashboard, lambda _: _DASHBOARD, _answers(f"{dashboard}/_stcore/health")),
     ]
 
@@ -113,6 +115,10 @@ def _worker(_: int) -> list[str]:
 def _worker_online(prefect: str) -> bool:
     found = server.post(f"{prefect}/api/work_pools/{POOL}/workers/filter", {})
     return any(worker["status"] == "ONLINE" for worker in found or [])
+
+
+def _models(port: int) -> list[str]:
+    return ["-m", "flows.cli", "serve", "--host", "127.0.0.1", "--port", str(port)]
 
 
 _MLFLOW = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "DO_NOT_TRACK": "1"}

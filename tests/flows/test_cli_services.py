@@ -52,7 +52,7 @@ def healthy(home: Any) -> bool:
 
 def test_addresses_answer_on_loopback_only(up: Any, state: dict[str, Any]) -> None:
     addresses = {service["name"]: service["address"] for service in state["services"]}
-    assert addresses.keys() == {"prefect", "mlflow", "worker"}
+    assert addresses.keys() == {"prefect", "mlflow", "worker", "models", "dashboard"}
     assert server.answers(f"{addresses['prefect']}/api/health")
     assert server.answers(addresses["mlflow"])
     listening = [c.laddr.ip for p in up.processes() for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
