@@ -60,9 +60,22 @@ def pages(role: Role) -> dict[str, list[Any]]:
     return sections
 
 
+def closed() -> list[Any]:
+    """All pages by address, without content: who signs in gets to where they wanted to go."""
+    return [st.Page(_nothing(view), title="Lapidar", url_path=view.name, default=view.name == "home") for view in VIEWS]
+
+
 def page(name: str) -> Any | None:
     """The page of a view, or None if the reader's role hasn't it."""
     return st.session_state.get(_PAGES, {}).get(name)
+
+
+def _nothing(view: View) -> Callable[[], None]:
+    def body() -> None:
+        """Nobody has signed in."""
+
+    body.__name__ = view.name
+    return body
 
 
 def _body(view: View) -> Callable[[], None]:

@@ -27,7 +27,7 @@ def stages(found: RunDetail) -> None:
     now = time.time() * 1000
     rows = [_bar(stage, start, now) for stage in found.stages]
     chart = charts.timeline(rows, "from", "to", "stage", "status", (t("run.since"), t("run.took")))
-    charts.draw(chart, 70 + 24 * len(rows), key="timeline", alt_text=t("run.stages"))
+    charts.draw(chart, 110 + 24 * len(rows), key="timeline", alt_text=t("run.stages"))
     for stage in found.stages:
         if stage.status == "running":
             running(stage)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from dashboards import access
 from dashboards.access import Reader
 from dashboards.ui import safe
 from dashboards.ui.text import LANGUAGES, language, t
@@ -17,6 +18,7 @@ def draw(reader: Reader) -> None:
             st.caption(t("ui.open", name=safe.plain(reader.name)))
         else:
             st.caption(t("ui.signed_in", name=safe.plain(reader.name), role=t(f"ui.role_{reader.role}")))
+            st.button(t("ui.sign_out"), on_click=access.sign_out, type="tertiary", icon=":material/logout:")
 
 
 def _language() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from streamlit import config
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
@@ -27,6 +28,8 @@ def open_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opener:
     """``open_page(view, home=folder, **query)``; an empty home by default."""
     for name in ("LAPIDAR_TRACKING_URI", "LAPIDAR_DATABASE_URL", "LAPIDAR_STORE"):
         monkeypatch.delenv(name, raising=False)
+
+    config.set_option("server.address", "127.0.0.1")
 
     def opener(name: str, home: Path | None = None, **query: str) -> AppTest:
         monkeypatch.setenv("LAPIDAR_HOME", str(home or tmp_path / "home"))
