@@ -1,0 +1,85 @@
+"""Asks a question of a model and keeps the answer with its conversation, whether or not a page still looks."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from components.chat_settings import ChatSettings
+from components.consistency import vote
+from components.errors import LapidarError
+from components.inference.answering import Answer, Progress, Source
+from components.reviews import conversations
+from components.reviews.conversations import Conversation, Said
+from components.settings import Settings
+from dashboards.talk import server
+from dashboards.talk.tokens import packed
+
+
+def ask(settings: Settings, conversation: Conversation, chosen: ChatSettings) -> Answer:
+    """The answer to a conversation's last message, on its way; one that is on its way already is not asked for again.
+
+    Raises:
+        LapidarError: if the server isn't there, or a setting makes no sense.
+    """
+    last = conversation.messages[-1].id
+    source = _source(settings, conversation, chosen)
+
+    def keep(progress: Progress) -> None:
+        _keep(settings, conversation, last, chosen, progress)
+
+    return server.answers().start(conversation.id, lambda: Answer(source, keep, chosen.samples))
+
+
+def _source(settings: Settings, conversation: Conversation, chosen: ChatSettings) -> Source:
+    messages = [{"role": m.role, "content": m.content} for m in conversation.messages if m.role in ("user", "assistant")]
+    return server.client().stream(chosen.ask(messages))
+
+
+def _keep(settings: Settings, conversation: Conversation, after: int, chosen: ChatSettings, progress: Progress) -> None:
+    """Appends what was said; an answer that never began leaves nothing behind."""
+    if not any(text.strip() for text in progress.texts):
+        return
+    use = progress.use
+    said = Said(chosen.model, use.version if use else None, use.digest if use else None)
+    best = winner(progress.texts, chosen)
+    conversations.append(
+        settings,
+        conversation.owner,
+        conversation.id,
+        "assistant",
+        progress.texts[best],
+        said=said,
+        details=_details(chosen, progress, best),
+        after=after,
+    )
+
+
+def winner(texts: tuple[str, ...], chosen: ChatSettings) -> int:
+    """Which of several samples speaks for them: the first that says what most say."""
+    if len(texts) == 1:
+        return 0
+    try:
+        votes = vote(texts, chosen.reader)
+    except LapidarError:
+        return 0
+    return next((i for i, read in enumerate(votes.reads) if read.value is not None and read.value in votes.winners), 0)
+
+
+def _details(chosen: ChatSettings, progress: Progress, best: int) -> dict[str, Any]:
+    use = progress.use
+    found: dict[str, Any] = {
+        "settings": chosen.changed(),
+        "finish": progress.replies[best].finish if len(progress.replies) > best else progress.finish,
+        "seconds": round(progress.seconds, 3),
+        "first": None if progress.first is None else round(progress.first, 3),
+        "rate": None if progress.rate is None else round(progress.rate, 1),
+        "use": None if use is None else asdict(use),
+    }
+    if progress.error is not None:
+        found |= {"finish": "error", "error": str(progress.error)}
+    if progress.tokens[best]:
+        found["tokens"] = packed(progress.tokens[best])
+    if len(progress.texts) > 1:
+        found["samples"] = list(progress.texts)
+    return found

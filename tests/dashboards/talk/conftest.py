@@ -1,0 +1,158 @@
+"""A model server that speaks the protocol on loopback and does what its questions say, and a home that knows it runs.
+
+It is for what a real model can't be made to do: to die at a given word, to say HTML, to take its time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import math
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components import local_services
+from components.settings import Settings
+
+HOSTILE = (
+    "<img src=http://evil.invalid/x.png onerror=alert(1)> ![x](http://evil.invalid/y.png) [link](http://evil.invalid) **bold** $x$"
+)
+
+
+class Speaker:
+    """The server, which does what a question says.
+
+    ``slow`` is answered a word at a time, at ``die`` the connection breaks, to ``hostile`` the answer is markup, about ``how many``
+    samples disagree; everything else is said back.
+    """
+
+    def __init__(self, models: tuple[str, ...]) -> None:
+        import uvicorn
+        from fastapi import FastAPI, Request
+        from starlette.responses import JSONResponse, StreamingResponse
+
+        self.requests: list[dict[str, Any]] = []
+        self.running = 0
+        app = FastAPI()
+
+        async def listed(_: Request) -> Any:
+            rows = [{"id": name, "object": "model", "lapidar": {"version": f"models:/{name.split('@')[0]}/1"}} for name in models]
+            return JSONResponse({"object": "list", "data": rows})
+
+        async def completions(request: Request) -> Any:
+            body = await request.json()
+            self.requests.append(body)
+            if body["model"] not in models:
+                return JSONResponse({"error": {"message": f"there is no model {body['model']!r}"}}, 404)
+            return StreamingResponse(self._speak(body), media_type="text/event-stream")
+
+        app.add_route("/v1/models", listed, methods=["GET"])
+        app.add_route("/v1/chat/completions", completions, methods=["POST"])
+        self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        self._server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=0))
+        self._thread = threading.Thread(target=self._server.run, args=([self._listening],), daemon=True)
+        self._thread.start()
+        while not self._server.started:
+            time.sleep(0.005)
+
+    def stop(self) -> None:
+        self._server.should_exit = self._server.force_exit = True
+        self._thread.join(10)
+        self._listening.close()
+
+    async def _speak(self, body: dict[str, Any]) -> Any:
+        asked = str(body["messages"][-1]["content"])
+        self.running += 1
+        try:
+            count = 0
+            for index in range(body.get("n", 1)):
+                for number, word in enumerate(self._words(body["model"], asked, index)):
+                    if "slow" in asked or "die" in asked:
+                        await asyncio.sleep(0.05)
+                    if "die" in asked and number == 3:
+                        raise ConnectionError("the process is gone")
+                    count += 1
+                    yield _line(body, index, {"content": word}, None, word)
+                yield _line(body, index, {}, "stop")
+            prompt = sum(len(str(message["content"]).split()) for message in body["messages"])
+            context = {
+                "limit": 100,
+                "asked": prompt,
+                "prompt": prompt,
+                "answer": 50,
+                "dropped_turns": 0,
+                "dropped_tokens": 0,
+                "ratio": 0.0,
+            }
+            ours = {"version": f"models:/{body['model'].split('@')[0]}/1", "digest": "ab" * 32, "context": context, "kv": None}
+            ours |= {"seconds": {"queued": 0.0, "first_token": 0.01, "total": 0.1}, "reused_tokens": 0}
+            usage = {"prompt_tokens": prompt, "completion_tokens": count, "total_tokens": prompt + count}
+            yield f"data: {json.dumps(_chunk(body) | {'choices': [], 'usage': usage, 'lapidar': ours})}\n\n"
+            yield "data: [DONE]\n\n"
+        finally:
+            self.running -= 1
+
+    def _words(self, model: str, asked: str, index: int) -> list[str]:
+        if "hostile" in asked:
+            return [HOSTILE]
+        if "how many" in asked:
+            return ["The answer is ", ["7", "7", "8"][index % 3], "."]
+        if "slow" in asked or "die" in asked:
+            return [f"word{number} " for number in range(100)]
+        return [f"{model} heard:", *(f" {word}" for word in asked.split())]
+
+
+def _chunk(body: dict[str, Any]) -> dict[str, Any]:
+    return {"id": "1", "object": "chat.completion.chunk", "created": 0, "model": body["model"]}
+
+
+def _line(body: dict[str, Any], index: int, delta: dict[str, Any], finish: str | None, word: str | None = None) -> str:
+    choice: dict[str, Any] = {"index": index, "delta": delta, "finish_reason": finish}
+    if word is not None and body.get("logprobs"):
+        others = [{"token": f"other{i}", "logprob": math.log(0.4) - i, "bytes": None} for i in range(body["top_logprobs"])]
+        choice["logprobs"] = {"content": [{"token": word, "logprob": math.log(0.5), "bytes": None, "top_logprobs": others}]}
+    return f"data: {json.dumps(_chunk(body) | {'choices': [choice]})}\n\n"
+
+
+def announce(home: Path, url: str | None) -> Any:
+    """Makes a home say that its model server runs there; the returned file holds the supervisor's lock."""
+    settings = Settings(home=home)
+    settings.services.mkdir(parents=True, exist_ok=True)
+    services = [] if url is None else [{"name": "models", "address": url, "pid": 0, "restarts": 0}]
+    (settings.services / "services.json").write_text(json.dumps({"supervisor": 0, "services": services}))
+    lock = (settings.services / "supervisor.lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    assert local_services.address(settings, "models") == url
+    return lock
+
+
+Serving = Callable[..., Speaker]
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Serving]:
+    """``serving("m@champion", …)``: a server of these models for the home ``tmp_path / "home"``."""
+    started: list[Any] = []
+
+    def start(*models: str) -> Speaker:
+        speaker = Speaker(models)
+        started.extend([speaker, announce(tmp_path / "home", speaker.url)])
+        return speaker
+
+    yield start
+    for each in started:
+        each.stop() if isinstance(each, Speaker) else each.close()
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Settings:
+    """The settings of the home that ``serving`` and ``open_page`` use."""
+    return Settings(home=tmp_path / "home")
