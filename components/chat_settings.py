@@ -34,6 +34,7 @@ class ChatSettings(Config):
         reader, target: how samples are read for the vote, and the right answer if it is known.
         alternatives: alternatives shown for a token; 0 for none, and no probabilities.
         tools: names of the tools that the model may call.
+        data: folder of the data version that the tool ``retrieval`` searches.
     """
 
     model: str = ""
@@ -56,6 +57,7 @@ class ChatSettings(Config):
     target: str = ""
     alternatives: int = Field(0, ge=0, le=20)
     tools: tuple[str, ...] = ()
+    data: str = "data"
 
     @classmethod
     def kept(cls, content: Mapping[str, Any]) -> ChatSettings:
@@ -71,7 +73,7 @@ class ChatSettings(Config):
         """What isn't the default, as JSON values."""
         return self.model_dump(mode="json", exclude_defaults=True)
 
-    def ask(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> Ask:
+    def ask(self, messages: Sequence[Message]) -> Ask:
         """The request for an answer to a conversation.
 
         Raises:
@@ -81,6 +83,8 @@ class ChatSettings(Config):
             raise InputError("no model is chosen; choose one above the conversation")
         if self.samples > 1 and self.temperature == 0:
             raise InputError(f"{self.samples} samples at temperature 0 are the same answer; raise the temperature, or take one")
+        if self.samples > 1 and self.tools:
+            raise InputError(f"{self.samples} samples with tools: a model uses tools for one answer; take one sample, or no tools")
         if self.reader not in READERS:
             raise InputError(f"answers can't be read by {self.reader!r}; there are {', '.join(READERS)}")
         built = prompting.build(messages, self.system, prompting.examples(self.examples), self.steps)
@@ -100,7 +104,6 @@ class ChatSettings(Config):
             self.context,
             self.limit or None,
             kv_settings(self.kv),
-            tuple(tools),
         )
 
 

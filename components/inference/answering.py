@@ -20,11 +20,30 @@ KEPT = 200
 """Finished answers that a process remembers."""
 
 
+@dataclass(frozen=True)
+class Step:
+    """A tool that the model used on the way to its answer.
+
+    Attributes:
+        name: of the tool; empty where what the model wrote was no call.
+        arguments: as it wrote them.
+        result: what came back, or why nothing did.
+        said: what it said before.
+    """
+
+    name: str
+    arguments: str
+    result: str
+    ok: bool
+    seconds: float
+    said: str = ""
+
+
 class Source(Protocol):
     """What an answer comes from: a ``client.Stream``, or a loop of several with tools between them."""
 
-    def __iter__(self) -> Iterator[Event]:
-        """Events in their order."""
+    def __iter__(self) -> Iterator[Event | Step]:
+        """Events in their order; what was said before a step isn't part of the answer."""
 
     def stop(self) -> None:
         """Ends it soon, from any thread."""
@@ -38,6 +57,7 @@ class Progress:
         texts: of each of its samples.
         tokens: of each of its samples, where log-probabilities were asked for.
         replies: finished samples; empty while it runs.
+        steps: tools that were used so far.
         use: what it took; None while it runs.
         error: one sentence, if it failed; what came until then is in ``texts``.
         seconds: since it was asked for.
@@ -49,6 +69,7 @@ class Progress:
     texts: tuple[str, ...] = ("",)
     tokens: tuple[tuple[Token, ...], ...] = ((),)
     replies: tuple[Reply, ...] = ()
+    steps: tuple[Step, ...] = ()
     use: Use | None = None
     error: LapidarError | None = None
     seconds: float = 0.0
@@ -128,9 +149,13 @@ class Answer:
             self._now = last
         self._ended.set()
 
-    def _take(self, event: Event) -> None:
+    def _take(self, event: Event | Step) -> None:
         with self._lock:
-            if isinstance(event, Text):
+            if isinstance(event, Step):
+                self._texts[0].clear()
+                self._tokens[0].clear()
+                self._now = replace(self._now, steps=(*self._now.steps, event))
+            elif isinstance(event, Text):
                 first = self._now.first if self._now.first is not None else time.monotonic() - self._began
                 self._texts[event.index].append(event.text)
                 self._now = replace(self._now, first=first, pieces=self._now.pieces + 1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+import streamlit as st
+
 from components.chat_settings import ChatSettings
 from components.consistency import vote
 from components.errors import LapidarError
@@ -31,14 +33,39 @@ def ask(settings: Settings, conversation: Conversation, chosen: ChatSettings) ->
     return server.answers().start(conversation.id, lambda: Answer(source, keep, chosen.samples))
 
 
+def tools(settings: Settings) -> list[str]:
+    """Tools that a model may use: the project's own, and the team's files in the home's folder ``tools``."""
+    from components.agents import toolfiles
+
+    return [*toolfiles.names(), *sorted(file.stem for file in (settings.root / "tools").glob("[!_]*.py"))]
+
+
 def _source(settings: Settings, conversation: Conversation, chosen: ChatSettings) -> Source:
     messages = [{"role": m.role, "content": m.content} for m in conversation.messages if m.role in ("user", "assistant")]
-    return server.client().stream(chosen.ask(messages))
+    asked, client = chosen.ask(messages), server.client()
+    if not chosen.tools:
+        return client.stream(asked)
+    from components.agents import toolfiles
+    from components.agents.answer import ToolAnswer
+    from components.agents.loop import Loop
+    from components.agents.toolbox import Toolbox
+    from components.agents.traces import Trace
+    from components.mlflow_traces import folder
+
+    own = toolfiles.names()
+    found = []
+    for name in chosen.tools:
+        place = name if name in own else str(settings.root / "tools" / f"{name}.py")
+        found += toolfiles.find(place, {"data": chosen.data} if name == "retrieval" else None)
+    trace = Trace("chat", folder(settings), {"model": chosen.model, "conversation": conversation.id})
+    return ToolAnswer(Loop(client, asked, Toolbox(found), trace=trace))
 
 
 def _keep(settings: Settings, conversation: Conversation, after: int, chosen: ChatSettings, progress: Progress) -> None:
     """Appends what was said; an answer that never began leaves nothing behind."""
-    if not any(text.strip() for text in progress.texts):
+    if progress.steps:
+        _courier(settings).wake()
+    if not (progress.steps or any(text.strip() for text in progress.texts)):
         return
     use = progress.use
     said = Said(chosen.model, use.version if use else None, use.digest if use else None)
@@ -80,6 +107,16 @@ def _details(chosen: ChatSettings, progress: Progress, best: int) -> dict[str, A
         found |= {"finish": "error", "error": str(progress.error)}
     if progress.tokens[best]:
         found["tokens"] = packed(progress.tokens[best])
+    if progress.steps:
+        found["steps"] = [asdict(step) for step in progress.steps]
     if len(progress.texts) > 1:
         found["samples"] = list(progress.texts)
     return found
+
+
+@st.cache_resource
+def _courier(settings: Settings) -> Any:
+    """Delivers what models did with tools to MLflow, in the background."""
+    from components.mlflow_traces import Courier
+
+    return Courier(settings)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from dashboards.ui import numbers, safe
 from dashboards.ui.text import t
 
 AVATARS = {"user": ":material/person:", "assistant": ":material/diamond:"}
+_EARLY = ("length", "stopped", "steps", "tokens", "seconds")
 
 
 @dataclass(frozen=True)
@@ -96,10 +97,8 @@ def ended(finish: str, error: str | None = None) -> None:
     """Says why an answer ended, where that wasn't its own end."""
     if error:
         st.error(t("chat.cut", why=safe.plain(error, 400)), icon=":material/error:")
-    elif finish == "length":
-        st.caption(t("chat.finish_length"))
-    elif finish == "stopped":
-        st.caption(t("chat.finish_stopped"))
+    elif finish in _EARLY:
+        st.caption(t(f"chat.finish_{finish}"))
 
 
 def used(details: Mapping[str, Any]) -> None:
@@ -124,15 +123,18 @@ def used(details: Mapping[str, Any]) -> None:
         st.caption(" · ".join(parts))
 
 
-def steps(done: Any) -> None:
+def steps(done: Sequence[Mapping[str, Any]]) -> None:
     """The tools that a model used on the way to its answer, each with what it was given and what came back."""
     for step in done:
-        name = safe.plain(step.get("name", ""))
-        with st.expander(t("chat.step", name=name), icon=":material/build:"):
+        name, ok = safe.plain(step.get("name", "")), bool(step.get("ok"))
+        label = t("chat.step", name=name) if name else t("chat.step_unread")
+        with st.expander(label, icon=":material/build:" if ok else ":material/error:"):
+            if step.get("said"):
+                safe.text(str(step["said"]))
             st.caption(t("chat.step_given"))
-            safe.code(str(step.get("arguments", "")), "json")
-            st.caption(t("chat.step_error") if step.get("error") else t("chat.step_result"))
-            safe.code(str(step.get("error") or step.get("result", "")))
+            safe.code(str(step.get("arguments", "")))
+            st.caption(t("chat.step_result") if ok else t("chat.step_error"))
+            safe.code(str(step.get("result", "")))
 
 
 def draw_votes(texts: list[str], chosen: ChatSettings, key: int | str) -> None:

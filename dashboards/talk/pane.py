@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 
 import streamlit as st
 
@@ -120,6 +121,7 @@ def _streaming(conversation: str, model: str) -> None:
         st.rerun()
     with st.chat_message("assistant", avatar=messages.AVATARS["assistant"]):
         st.caption(safe.plain(model))
+        messages.steps([asdict(step) for step in now.steps])
         for number, text in enumerate(now.texts, 1):
             if len(now.texts) > 1:
                 st.caption(t("chat.sample_so_far", n=number, of=len(now.texts)))

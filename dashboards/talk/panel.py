@@ -134,6 +134,9 @@ def _prompt(scope: str, kept: ChatSettings, tools: Sequence[str]) -> dict[str, A
         _seed(scope, "tools", [name for name in kept.tools if name in tools])
         chosen = st.pills(t("talk.tools"), tools, key=_key(scope, "tools"), selection_mode="multi", help=t("talk.tools_help"))
         found["tools"] = tuple(chosen)
+        if "retrieval" in chosen:
+            _seed(scope, "data", kept.data)
+            found["data"] = st.text_input(t("talk.data"), key=_key(scope, "data"), help=t("talk.data_help"))
     return found
 
 

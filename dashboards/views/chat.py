@@ -16,7 +16,7 @@ from components.reviews import conversations
 from components.reviews.conversations import Conversation
 from components.settings import Settings
 from dashboards import access, ui
-from dashboards.talk import pane, panel, server, shelf
+from dashboards.talk import asking, pane, panel, server, shelf
 from dashboards.ui import page_state, safe, states
 from dashboards.ui.text import t
 
@@ -95,7 +95,7 @@ def _choose(scope: str, kept: ChatSettings, cards: list[Any], shown: list[Conver
         beside = str(shown[1].settings.get("model", "")) if len(shown) > 1 else ""
         other = panel.model(scope, "beside", cards, beside, optional=True)
     with more, st.popover(t("chat.settings"), icon=":material/tune:", width="stretch"):
-        values = panel.panel(scope, kept)
+        values = panel.panel(scope, kept, asking.tools(ui.settings()))
     return ChatSettings(**{**kept.model_dump(), **values, "model": model}), other
 
 
