@@ -26,6 +26,11 @@ HOSTILE = (
 )
 
 
+def version(name: str) -> str:
+    """The registered version behind a name: an alias means the first."""
+    return name if name.startswith("models:/") else f"models:/{name.replace('@champion', '/1')}"
+
+
 class Speaker:
     """The server, which does what a question says.
 
@@ -43,13 +48,13 @@ class Speaker:
         app = FastAPI()
 
         async def listed(_: Request) -> Any:
-            rows = [{"id": name, "object": "model", "lapidar": {"version": f"models:/{name.split('@')[0]}/1"}} for name in models]
+            rows = [{"id": name, "object": "model", "lapidar": {"version": version(name)}} for name in models]
             return JSONResponse({"object": "list", "data": rows})
 
         async def completions(request: Request) -> Any:
             body = await request.json()
             self.requests.append(body)
-            if body["model"] not in models:
+            if body["model"] not in {*models, *map(version, models)}:
                 return JSONResponse({"error": {"message": f"there is no model {body['model']!r}"}}, 404)
             return StreamingResponse(self._speak(body), media_type="text/event-stream")
 
@@ -92,7 +97,7 @@ class Speaker:
                 "dropped_tokens": 0,
                 "ratio": 0.0,
             }
-            ours = {"version": f"models:/{body['model'].split('@')[0]}/1", "digest": "ab" * 32, "context": context, "kv": None}
+            ours = {"version": version(body["model"]), "digest": "ab" * 32, "context": context, "kv": None}
             ours |= {"seconds": {"queued": 0.0, "first_token": 0.01, "total": 0.1}, "reused_tokens": 0}
             usage = {"prompt_tokens": prompt, "completion_tokens": count, "total_tokens": prompt + count}
             yield f"data: {json.dumps(_chunk(body) | {'choices': [], 'usage': usage, 'lapidar': ours})}\n\n"
