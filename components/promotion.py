@@ -43,6 +43,7 @@ class Decision:
 
     Attributes:
         approvals: how many people the policy asks for.
+        reason: why, where there is no override, which has its own.
     """
 
     version: Version
@@ -50,11 +51,17 @@ class Decision:
     override: Override | None
     who: str
     approvals: int
+    reason: str = ""
 
     @property
     def person(self) -> str:
         """Who decides."""
         return " ".join((self.override.who if self.override else self.who).split())
+
+    @property
+    def why(self) -> str:
+        """The reason that is logged."""
+        return self.override.reason if self.override else self.reason.strip()
 
 
 def promote(connection: Connection, ledger: Ledger, decision: Decision) -> None:
@@ -92,8 +99,7 @@ def _decide(session: Session, connection: Connection, ledger: Ledger, decision: 
             return waits
         asked = [*_waiting(session, ledger, version, kind, before)]
     who = ", ".join(each.who for each in asked) or decision.person or GATE
-    own = decision.override.reason if decision.override else ""
-    reason = "; ".join(f"{each.who}: {each.reason}" for each in asked if each.reason) or own
+    reason = "; ".join(f"{each.who}: {each.reason}" for each in asked if each.reason) or decision.why
     tags: dict[str, str] = {"lapidar.gate": decision.gate.verdict}
     if kind == "override":
         _log_override(session, ledger, decision, who, reason)
@@ -116,7 +122,7 @@ def _agree(
         )
     if person.casefold() in {each.who.casefold() for each in asked}:
         raise InputError(f"{person} agreed already that {version.uri} becomes champion; it takes somebody else")
-    reason = decision.override.reason if decision.override else ""
+    reason = decision.why
     session.add(
         Approval(
             tracker=ledger.tracker,

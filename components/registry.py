@@ -50,10 +50,14 @@ _URI = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>\d+)|@(?P<alias>[A-Z
 
 
 class Registry:
-    """The registry behind ``settings.tracking_uri``, else the local services' ``uri``, else SQLite in the home."""
+    """The registry behind ``settings.tracking_uri``, else the local services' ``uri``, else SQLite in the home.
 
-    def __init__(self, settings: Settings, uri: str | None = None, experiment: str = "lapidar") -> None:
-        self._settings, self._uri, self._experiment = settings, uri, experiment
+    Args:
+        seconds: how long a tracker may not answer before that is an error.
+    """
+
+    def __init__(self, settings: Settings, uri: str | None = None, experiment: str = "lapidar", seconds: float = 60.0) -> None:
+        self._settings, self._uri, self._experiment, self._seconds = settings, uri, experiment, seconds
         self._backend = mlflow_client.backend(settings)
 
     def upload(
@@ -127,11 +131,14 @@ class Registry:
             )
         return self._ask(lambda c: self._register(c, handle, evidence, gate, files or {}))
 
-    def promote(self, name: str, version: str, gate: Gate, override: Override | None = None, who: str = "") -> Version:
+    def promote(
+        self, name: str, version: str, gate: Gate, override: Override | None = None, who: str = "", reason: str = ""
+    ) -> Version:
         """Gives a version the alias ``champion`` if its gate passes, or by a named override that is logged for good.
 
         Args:
             who: the person who promotes; needed where the version's policy asks for several.
+            reason: why, for the audit log; an override has its own.
 
         Raises:
             GateError: if the gate doesn't pass, is about other weights, or compared with a champion since replaced.
@@ -140,7 +147,7 @@ class Registry:
         """
         found = self.resolve(f"models:/{name}/{version}")
         policy = self._ask(lambda c: supplements.policy(self._evidence(c, found)["evidence"], name))
-        decision = Decision(found, gate, override, who, policy.approvals)
+        decision = Decision(found, gate, override, who, policy.approvals, reason)
         self._ask(lambda c: promotion.promote(c, self._ledger, decision))
         return self.resolve(found.uri)
 
@@ -267,7 +274,7 @@ class Registry:
 
     def _ask(self, action: Callable[[Connection], Result]) -> Result:
         address = self._settings.tracking_uri or self._uri or str(self._settings.services)
-        return patiently(lambda: action(self._connection), address)
+        return patiently(lambda: action(self._connection), address, self._seconds)
 
     def _register(
         self,

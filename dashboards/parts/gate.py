@@ -1,0 +1,53 @@
+"""A gate on a page: the verdict, and every check with its reason and its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from dashboards.ui import charts, numbers, safe
+from dashboards.ui.text import t
+
+_ORDER = {"fail": 0, "unknown": 1, "pass": 2}
+
+
+def draw(gate: Mapping[str, Any]) -> None:
+    """All findings, what didn't pass first; differences as intervals around zero."""
+    reasons = sorted(gate["reasons"], key=lambda reason: _ORDER.get(reason["verdict"], 1))
+    st.caption(summary(reasons))
+    for verdict in ("fail", "unknown", "pass"):
+        found = [reason for reason in reasons if reason["verdict"] == verdict]
+        if not found:
+            continue
+        with st.container(border=True):
+            for reason in found:
+                _finding(reason)
+    _differences(reasons)
+    with st.expander(t("gate.figures"), icon=":material/data_object:"):
+        st.json({f"{i + 1} {reason['check']}": reason.get("figures", {}) for i, reason in enumerate(reasons)}, expanded=1)
+
+
+def summary(reasons: Sequence[Mapping[str, Any]]) -> str:
+    """How many checks passed, failed, and are unknown."""
+    count = {verdict: sum(reason["verdict"] == verdict for reason in reasons) for verdict in _ORDER}
+    return t("gate.counted", passed=count["pass"], failed=count["fail"], unknown=count["unknown"])
+
+
+def _finding(reason: Mapping[str, Any]) -> None:
+    """Sign and check, and below them the reason in the gate's own words."""
+    st.markdown(f"{numbers.verdict(reason['verdict'])} **{safe.plain(reason['check'])}**  \n{safe.plain(reason['text'], 600)}")
+
+
+def _differences(reasons: Sequence[Mapping[str, Any]]) -> None:
+    rows = [
+        {"what": f"{f['benchmark']} {f['metric']}", "series": t("gate.difference"), **{k: f[k] for k in ("value", "low", "high")}}
+        for reason in reasons
+        if {"value", "low", "high", "call", "benchmark", "metric"} <= (f := reason.get("figures", {})).keys()
+    ]
+    if not rows:
+        return
+    st.markdown(f"**{t('gate.differences')}**")
+    chart = charts.intervals(rows, "what", "series", [t("gate.difference")], t("gate.against"), zero=True)
+    charts.draw(chart, height=60 + 34 * len(rows), key="gate-differences", alt_text=t("gate.differences"))
