@@ -344,7 +344,7 @@ def serve(
 
 @app.command()
 def up(as_json: Json = False) -> None:
-    """Start the local services: Prefect server and worker, MLflow server, model server, dashboard. Finds them if they run already."""
+    """Start the local services: Prefect server and worker, MLflow, model server, dashboard. Finds them if they run already."""
     from flows import cli_services
 
     cli_services.up(as_json)

@@ -28,6 +28,8 @@ from components.inference.sampling import Sampling, choose, penalise, stream
 from components.inference.scoring import prefill
 from components.inference.text import Stops
 
+_MOST_STOPS = 64
+
 
 class Decoder:
     """Generates with one model.
@@ -99,6 +101,8 @@ class Decoder:
             InputError: if the model can't follow the constraint, or the method doesn't fit its layers.
         """
         request = next(self._requests)
+        if len(self._stops) >= _MOST_STOPS:
+            self._stops.clear()  # requests may each bring strings of their own, for ever
         stops = self._stops.setdefault(sampling.stop, Stops(self.tokenizer, sampling.stop))
         limit = min(sampling.max_new_tokens, self.context - len(prompt))
         made = []
@@ -117,7 +121,8 @@ class Decoder:
         """Drops a request's unfinished answers; their places are free for the next step."""
         self._waiting = deque(answer for answer in self._waiting if answer.request != request)
         self._compressed = [answer for answer in self._compressed if answer.request != request]
-        self._leave([row for row, answer in enumerate(self._running) if answer.request == request])
+        with torch.inference_mode():  # in which the caches were made, so outside of it they can't be written
+            self._leave([row for row, answer in enumerate(self._running) if answer.request == request])
 
     def step(self) -> list[Event]:
         """Reads the prompts that there is room for; if there is none, appends a token to every running row.

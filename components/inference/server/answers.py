@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, is_dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from components.inference.server.messages import Done, Piece, Said, Token
@@ -12,6 +12,7 @@ from components.inference.server.streaming import Growing, Vocabulary
 if TYPE_CHECKING:
     from components.agents.toolcalls import Stream
     from components.inference.answer import Completion, Event
+    from components.inference.kv_cache import Usage
 
 
 @dataclass
@@ -34,19 +35,21 @@ class Answers:
         self._stops = prepared.sampling.stop
         self.left = prepared.sampling.n
         self._samples = [self._sample() for _ in range(self.left)]
+        self._method = prepared.kv.method if prepared.kv is not None else None
         self._begun = False
         self._reused = 0
-        self._usage: Any = None
+        self._usage: Usage | None = None
 
     def take(self, event: Event) -> list[Said]:
         """What to send after an event: nothing for most tokens of an answer that isn't streamed."""
         sample = self._samples[event.sample]
         sample.ids.append(event.token)
-        self._reused = max(self._reused, getattr(event, "reused", 0) or 0)
-        if self.job.logprobs is not None and (value := getattr(event, "logprob", None)) is not None:
-            sample.tokens.append(self._vocabulary.token(event.token, value, getattr(event, "alternatives", [])))
+        self._reused = max(self._reused, event.reused)
+        if event.logprob is not None:
+            sample.tokens.append(self._vocabulary.token(event.token, event.logprob, event.alternatives))
         calls: tuple[dict[str, Any], ...] = ()
         if event.completion is not None:
+            self._usage = event.completion.usage or self._usage
             calls = self._finish(sample, event.completion)
         elif self.job.stream:
             piece = "" if event.token in self._end_ids else sample.text.add(event.token)
@@ -60,7 +63,6 @@ class Answers:
         sample.waiting, sample.ids, sample.tokens = "", [], []
         if done:
             self.left -= 1
-            self._usage = getattr(event.completion, "usage", None) or self._usage
         if not self.left:
             said.append(Done(self.job.id, self._reused, self._kv()))
         return said
@@ -90,4 +92,6 @@ class Answers:
         return _Sample(Growing(self._tokenizer, self._stops, special=True), Stream(format_of(self._tokenizer), self.job.tools))
 
     def _kv(self) -> dict[str, Any] | None:
-        return asdict(self._usage) if is_dataclass(self._usage) and not isinstance(self._usage, type) else None
+        if self._usage is None or self._method is None:
+            return None
+        return {"method": self._method, **asdict(self._usage)}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any
 
 from components import methods
 from components.config import MethodConfig
 from components.errors import InputError
+from components.inference.constraints import Constraint
 from components.inference.context import Fitted, Use, fit
 from components.inference.local import plain
 from components.inference.sampling import Sampling
@@ -29,7 +29,7 @@ class Prepared:
     ids: list[int]
     use: Use
     sampling: Sampling
-    constraint: Any
+    constraint: Constraint | None
     kv: MethodConfig | None
 
 
@@ -97,17 +97,17 @@ class Preparer:
         ended = len(ids) > 1 and ids[-1] == self.tokenizer.eos_token_id and not text.endswith(self.tokenizer.eos_token)
         return ids[:-1] if ended else ids  # this tokenizer ends every text
 
-    def _constraint(self, job: Job) -> Any:
+    def _constraint(self, job: Job) -> Constraint | None:
         kind = (job.format or {}).get("type", "text")
         if job.forced:
             from components.agents.grammar import call_grammar
 
-            return _constraints().lark(self.tokenizer, call_grammar(self.tokenizer, job.tools, job.parallel))
+            return Constraint.lark(self.tokenizer, call_grammar(self.tokenizer, job.tools, job.parallel))
         if kind == "text":
             return None
         if kind == "json_object":
-            return _constraints().json_object(self.tokenizer)
-        return _constraints().json_schema(self.tokenizer, (job.format or {})["json_schema"].get("schema") or {})
+            return Constraint.json_object(self.tokenizer)
+        return Constraint.json_schema(self.tokenizer, (job.format or {})["json_schema"].get("schema") or {})
 
     def _kv(self, job: Job, use: Use) -> MethodConfig | None:
         given = dict(job.kv or {})
@@ -124,10 +124,6 @@ class Preparer:
             first = error.errors()[0]
             raise InputError(f"lapidar.kv.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
         return config
-
-
-def _constraints() -> Any:
-    return import_module("components.inference.constraints").Constraint
 
 
 def _cleaned(message: dict[str, Any], special: list[str]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import asdict
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -135,19 +136,16 @@ class Worker:
         return self._begin(asked)
 
     def _begin(self, prepared: Any) -> list[Said]:
-        from dataclasses import asdict
-
         from components.inference.server.answers import Answers
 
         job = prepared.job
-        extra = {"logprobs": job.logprobs, "constraint": prepared.constraint, "kv": prepared.kv}
+        decoder = self._decoder(job.adapter)
         try:
-            decoder = self._decoder(job.adapter)
-            request = decoder.submit(prepared.ids, prepared.sampling, 0, **{k: v for k, v in extra.items() if v is not None})
+            request = decoder.submit(
+                prepared.ids, prepared.sampling, 0, logprobs=job.logprobs, constraint=prepared.constraint, kv=prepared.kv
+            )
         except LapidarError as error:
             return [Failed(job.id, 400, str(error))]
-        except TypeError as error:  # an engine that can't do this
-            return [Failed(job.id, 400, f"this engine can't do what the request asks for ({error})")]
         key = (job.adapter, request)
         self._answers[key] = Answers(prepared, self.tokenizer, self._vocabulary, self._engines[job.adapter].end_ids)
         self._requests[job.id] = key
