@@ -343,6 +343,39 @@ def serve(
 
 
 @app.command()
+def chat(
+    model: Annotated[str, typer.Argument(help="NAME@ALIAS, NAME/VERSION, a model's folder, or URL#MODEL of an endpoint.")],
+    message: Annotated[str | None, typer.Option("--message", "-m", help="Answer this and end; a pipe's text follows it.")] = None,
+    system: Annotated[str | None, typer.Option("--system", help="What the model is told before the conversation.")] = None,
+    temperature: Annotated[float | None, typer.Option("--temperature")] = None,
+    top_p: Annotated[float | None, typer.Option("--top-p")] = None,
+    max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="Most tokens of an answer.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed")] = None,
+    tool: Annotated[
+        list[str] | None, typer.Option("--tool", help="A tool's name, Python file or folder; NAME:KEY=VALUE,… sets it up.")
+    ] = None,
+    tool_choice: Annotated[str | None, typer.Option("--tool-choice", help="required, or the tool to call first.")] = None,
+    trust_tools: Annotated[bool, typer.Option("--trust-tools", help="Run tool files with your rights, not sandboxed.")] = False,
+    load: Annotated[Path | None, typer.Option("--load", help="Go on with a conversation that /save wrote.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Talk to a model in the terminal: on the running model server, else one that lives as long as the chat."""
+    from flows import cli_chat
+
+    settings = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "seed": seed, "tool_choice": tool_choice}
+    cli_chat.chat(
+        model,
+        message=message,
+        system=system,
+        tools=tool or [],
+        trust=trust_tools,
+        load=load,
+        settings=settings,
+        as_json=as_json,
+    )
+
+
+@app.command()
 def up(as_json: Json = False) -> None:
     """Start the local services: Prefect server and worker, MLflow, model server, dashboard. Finds them if they run already."""
     from flows import cli_services

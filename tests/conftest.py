@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -138,10 +139,49 @@ def tiny_sft(tiny_nf4: ModelRef, tiny_data: DatasetRef, tmp_path_factory: pytest
     return ModelRef(tiny_nf4.base, stage.out / "adapter", "sft")
 
 
+def streamed_answer(say: str | list[tuple[str, str]], finish: str = "stop", pause: float = 0.0) -> Any:
+    """An answer as OpenAI's API streams it: the words of a text, or calls (name, arguments), each in pieces.
+
+    Args:
+        pause: seconds after each piece.
+    """
+    from starlette.responses import StreamingResponse
+
+    def deltas() -> Iterator[dict[str, Any]]:
+        if isinstance(say, str):
+            yield from ({"content": word} for word in say.split(" "))
+            return
+        for i, (name, arguments) in enumerate(say):
+            half = len(arguments) // 2
+            yield {"tool_calls": [{"index": i, "id": f"call{i}", "type": "function", "function": {"name": name, "arguments": ""}}]}
+            yield {"tool_calls": [{"index": i, "function": {"arguments": arguments[:half]}}]}
+            yield {"tool_calls": [{"index": i, "function": {"arguments": arguments[half:]}}]}
+
+    def lines() -> Iterator[str]:
+        base = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+        for delta in deltas():
+            yield f"data: {json.dumps(base | {'choices': [{'index': 0, 'delta': delta, 'finish_reason': None}]})}\n\n"
+            time.sleep(pause)
+        ended = "tool_calls" if isinstance(say, list) else finish
+        yield f"data: {json.dumps(base | {'choices': [{'index': 0, 'delta': {}, 'finish_reason': ended}]})}\n\n"
+        usage = {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}
+        yield f"data: {json.dumps(base | {'choices': [], 'usage': usage, 'lapidar': {'reused_tokens': 3}})}\n\n"
+        yield "data: [DONE]\n\n"
+
+    return StreamingResponse(lines(), media_type="text/event-stream")
+
+
+@pytest.fixture(scope="session")
+def streamed() -> Callable[..., Any]:
+    """Makes streamed answers for ``chat_server``; see ``streamed_answer``."""
+    return streamed_answer
+
+
 class ChatServer:
     """A real OpenAI-compatible server on loopback, in a thread of its own.
 
-    ``answer`` gets a request's body and returns the text to say, a list of texts (one a choice), or a whole response.
+    ``answer`` gets a request's body and returns the text to say, a list of texts (one a choice), or a whole response; what is to
+    be streamed as ``streamed_answer`` takes it.
     """
 
     def __init__(self, answer: Callable[[dict[str, Any]], Any]) -> None:
@@ -161,6 +201,8 @@ class ChatServer:
             said = await run_in_threadpool(answer, body)
             if isinstance(said, Response):
                 return said
+            if body.get("stream"):
+                return streamed_answer(said)
             texts = said if isinstance(said, list) else [said]
             choices = [
                 {"index": i, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}

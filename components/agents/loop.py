@@ -28,6 +28,9 @@ from components.inference.reading import Reply, Text, Use
 Reason = Literal["answer", "length", "steps", "tokens", "seconds", "stopped"]
 """``answer``: the model had its say; ``length``: the server cut it; ``stopped``: the reader had enough; else the limit."""
 
+COMPLAINT = "Your tool call was not run: "
+"""Begins the loop's own message to a model about a call that can't be read."""
+
 
 class Limits(Config):
     """What ends a loop.
@@ -203,7 +206,7 @@ class Loop:
         for problem in problems:
             yield Malformed(step, problem)
         self._trace.event("malformed call", {"problems": list(problems)})
-        said = f"Your tool call was not run: {'; '.join(problems)}. Write it again, or answer without it."
+        said = f"{COMPLAINT}{'; '.join(problems)}. Write it again, or answer without it."
         grown.append({"role": "user", "content": said})
 
     def _unreadable(self, text: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,37 +17,8 @@ from components.agents.traces import Trace
 from components.inference.client import Ask, Client, ServerError
 from components.inference.reading import Text, Use
 
-Say = str | list[tuple[str, str]]
 QUESTION = ({"role": "user", "content": "What is 6 times 7?"},)
 CALCULATE = ("calculator", '{"expression": "6*7"}')
-
-
-def stream(say: Say, finish: str = "stop", pause: float = 0.0) -> Any:
-    """An answer as OpenAI's API streams it: a text, or calls in two pieces each."""
-    from starlette.responses import StreamingResponse
-
-    def deltas() -> Iterator[dict[str, Any]]:
-        if isinstance(say, str):
-            yield from ({"content": word} for word in say.split(" "))
-            return
-        for i, (name, arguments) in enumerate(say):
-            half = len(arguments) // 2
-            yield {"tool_calls": [{"index": i, "id": f"call{i}", "type": "function", "function": {"name": name, "arguments": ""}}]}
-            yield {"tool_calls": [{"index": i, "function": {"arguments": arguments[:half]}}]}
-            yield {"tool_calls": [{"index": i, "function": {"arguments": arguments[half:]}}]}
-
-    def lines() -> Iterator[str]:
-        base = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-        for delta in deltas():
-            yield f"data: {json.dumps(base | {'choices': [{'index': 0, 'delta': delta, 'finish_reason': None}]})}\n\n"
-            time.sleep(pause)
-        ended = "tool_calls" if isinstance(say, list) else finish
-        yield f"data: {json.dumps(base | {'choices': [{'index': 0, 'delta': {}, 'finish_reason': ended}]})}\n\n"
-        usage = {"prompt_tokens": 11, "completion_tokens": 5, "total_tokens": 16}
-        yield f"data: {json.dumps(base | {'choices': [], 'usage': usage, 'lapidar': {'reused_tokens': 3}})}\n\n"
-        yield "data: [DONE]\n\n"
-
-    return StreamingResponse(lines(), media_type="text/event-stream")
 
 
 class Turn:
@@ -55,12 +26,7 @@ class Turn:
 
     def __init__(self, chat_server: Callable[..., Any], say: list[Any], **options: Any) -> None:
         remaining = iter(say)
-
-        def answer(_: Any) -> Any:
-            said = next(remaining)
-            return stream(said) if isinstance(said, (str, list)) else said
-
-        self.server = chat_server(answer)
+        self.server = chat_server(lambda _: next(remaining))
         ask = Ask("m", QUESTION, **{name: options.pop(name) for name in ("temperature", "tool_choice") if name in options})
         self.trace = Trace("agent", options.pop("folder", None))
         toolbox = Toolbox(toolfiles.find("calculator"))
@@ -137,7 +103,7 @@ def test_the_last_step_is_asked_for_words(chat_server: Callable[..., Any]) -> No
     assert len(turn.of(Returned)) == 2
 
 
-def test_tokens_and_time_end_it(chat_server: Callable[..., Any]) -> None:
+def test_tokens_and_time_end_it(chat_server: Callable[..., Any], streamed: Callable[..., Any]) -> None:
     turn = Turn(chat_server, ["one two three four five six seven eight"], limits=Limits(tokens=3))
     assert turn.end.reason == "tokens"
     assert turn.end.messages[0]["content"] == "onetwothreefour"  # the fourth said that it was one too many
@@ -145,15 +111,15 @@ def test_tokens_and_time_end_it(chat_server: Callable[..., Any]) -> None:
     assert turn.end.reason == "tokens"
     assert len(turn.server.requests) == 1
     start = time.monotonic()
-    turn = Turn(chat_server, [stream("a b c d e f g h", pause=0.2)], limits=Limits(seconds=0.5))
+    turn = Turn(chat_server, [streamed("a b c d e f g h", pause=0.2)], limits=Limits(seconds=0.5))
     assert turn.end.reason == "seconds"
     assert time.monotonic() - start < 1.5
     assert turn.end.messages[0]["content"].startswith("ab")
-    assert Turn(chat_server, [stream("cut", finish="length")]).end.reason == "length"
+    assert Turn(chat_server, [streamed("cut", finish="length")]).end.reason == "length"
 
 
-def test_it_can_be_stopped(chat_server: Callable[..., Any]) -> None:
-    server = chat_server(lambda _: stream("a b c d e f g h", pause=0.2))
+def test_it_can_be_stopped(chat_server: Callable[..., Any], streamed: Callable[..., Any]) -> None:
+    server = chat_server(lambda _: streamed("a b c d e f g h", pause=0.2))
     loop, events = Loop(Client(server.url), Ask("m", QUESTION)), list[Event]()
     for event in loop:
         events.append(event)
