@@ -345,7 +345,7 @@ def serve(
 @app.command()
 def chat(
     model: Annotated[str, typer.Argument(help="NAME@ALIAS, NAME/VERSION, a model's folder, or URL#MODEL of an endpoint.")],
-    message: Annotated[str | None, typer.Option("--message", "-m", help="Answer this and end; a pipe's text follows it.")] = None,
+    message: Annotated[str | None, typer.Option("--message", "-m", help="Answer this (and a pipe's text) and end.")] = None,
     system: Annotated[str | None, typer.Option("--system", help="What the model is told before the conversation.")] = None,
     temperature: Annotated[float | None, typer.Option("--temperature")] = None,
     top_p: Annotated[float | None, typer.Option("--top-p")] = None,
