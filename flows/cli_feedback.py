@@ -55,13 +55,11 @@ def show(as_json: Json = False) -> None:
         output.document(document)
         return
     typer.echo(f"{document['votes']} votes of {len(document['reviewers'])} reviewers on {document['prompts']} prompts")
-    for place, model in enumerate(document["ranking"], 1):
+    for model in document["ranking"]:
         (best, worst), points = model["ranks"], model["points"]
         rank = str(best) if best == worst else f"{best}–{worst}"
         shown = f"{points['value']:+.0f} [{points['low']:+.0f}, {points['high']:+.0f}]"
-        typer.echo(
-            f"  {rank:>5}  {model['model']}  {shown}  {points['n']} votes" + (f"  (place {place})" if rank != str(place) else "")
-        )
+        typer.echo(f"  {rank:>5}  {model['model']}  {shown}  {points['n']} votes")
     for note in document["notes"]:
         typer.echo(f"  {note}")
     if (alpha := document["agreement"]) is not None:
