@@ -64,7 +64,7 @@ def show(as_json: Json = False) -> None:
         typer.echo(f"  {note}")
     if (alpha := document["agreement"]) is not None:
         shown = f"{alpha['value']:.2f} [{alpha['low']:.2f}, {alpha['high']:.2f}]"
-        typer.echo(f"agreement between reviewers (Krippendorff's α): {shown} over {alpha['n']} prompts")
+        typer.echo(f"agreement between reviewers (Krippendorff's α): {shown} over {alpha['n']} pairs of answers")
     for finding in document["findings"]:
         typer.echo(f"{finding['reviewer']}: {finding['text']}")
     if document["votes"] and not document["findings"]:
@@ -113,7 +113,7 @@ def _built_lines(document: dict[str, Any]) -> list[str]:
     if alpha := notes["agreement"]:
         found.append(
             f"  agreement (Krippendorff's α) {alpha['alpha']:.2f} [{alpha['low']:.2f}, {alpha['high']:.2f}] "
-            f"over {alpha['prompts']} prompts that several voted on"
+            f"over {alpha['pairs']} pairs of answers that several voted on"
         )
     return found
 

@@ -238,4 +238,4 @@ def _agreement(votes: Sequence[Vote]) -> dict[str, float] | None:
         found = agreement_of(votes)
     except LapidarError:
         return None
-    return {"alpha": round(found.value, 4), "low": round(found.low, 4), "high": round(found.high, 4), "prompts": found.n}
+    return {"alpha": round(found.value, 4), "low": round(found.low, 4), "high": round(found.high, 4), "pairs": found.n}
