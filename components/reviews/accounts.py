@@ -57,15 +57,15 @@ def verify(place: Place, name: str, password: str, now: float | None = None) -> 
     Args:
         now: seconds since 1970; the clock's by default.
     """
-    moment = time.time() if now is None else now
     database, name = opened(place), name.strip().casefold()
     with database.write() as session:
+        moment = time.time() if now is None else now
         row = _row(session, name, lock=True) if len(name) <= LONGEST_NAME else None
         allowed = row is not None and row.locked_until <= moment
         stored = row.password if row is not None and allowed else None
         if row is not None and allowed:
             row.failures += 1
-            row.locked_until = moment + _lock_seconds(row.failures)
+            row.locked_until = moment + wait if (wait := _lock_seconds(row.failures)) else 0.0
     if len(password) > LONGEST or not _matches(stored or _nobody(), password) or stored is None:
         return None
     renewed = _hasher().hash(password) if _hasher().check_needs_rehash(stored) else None

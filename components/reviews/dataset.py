@@ -115,6 +115,7 @@ def _voted(votes: Sequence[Vote], rules: Rules, left: Counter[str]) -> Iterable[
             "few_votes" if len(about) < rules.min_votes
             else "tied" if wins == losses
             else "disagreed" if share < rules.min_agreement
+            else "system_prompt" if chosen.system or rejected.system  # data rows hold a question only
             else "blank" if not (chosen.answer.strip() and rejected.answer.strip())
             else "same_answer" if normalised(chosen.answer) == normalised(rejected.answer)
             else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,12 +24,17 @@ Verdict = Literal["first", "second", "tie", "both_bad"]
 
 @dataclass(frozen=True)
 class Contender:
-    """A model and what it answered."""
+    """A model and what it answered.
+
+    Attributes:
+        system: the system prompt that it was asked under; empty for none.
+    """
 
     model: str
     version: str | None
     digest: str | None
     answer: str
+    system: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,9 +156,14 @@ def _vote(vote: ArenaVote, match: ArenaMatch, prompt: ArenaPrompt, a: ArenaAnswe
         match.reviewer,
         prompt.id,
         prompt.text,
-        Contender(a.model, a.version, a.digest, a.text),
-        Contender(b.model, b.version, b.digest, b.text),
+        _contender(a),
+        _contender(b),
         choice,
         vote.seconds,
         utc(vote.created_at),
     )
+
+
+def _contender(answer: ArenaAnswer) -> Contender:
+    system = str(json.loads(answer.settings).get("system") or "")
+    return Contender(answer.model, answer.version, answer.digest, answer.text, system.strip())

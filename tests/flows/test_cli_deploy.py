@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from components import local_services, recipe
 from components.errors import InputError
 from components.gate import Evidence, Gate
 from components.registry import Registry
+from components.reviews import arena
 from components.settings import Settings
 from flows import deployments, server
 
@@ -129,3 +131,20 @@ def test_reruns_of_a_version_are_scheduled_listed_and_removed(up: Any) -> None:
     removed = up.command("reproduce", "models:/planted/1", "--remove", "--json")
     assert removed == {"name": "reproduce-planted-1", "removed": True}
     assert made["name"] not in [each["name"] for each in up.command("deploy", "--json")]
+
+
+@pytest.mark.slow
+def test_votes_are_trained_on_by_schedule_where_there_are_new_ones(up: Any, tiny_llama: Path) -> None:
+    for number in range(12):
+        (prompt,) = arena.add_prompts(Settings(home=up.path), [f"What is {number} + {number}?"], "ada")
+        match = arena.next_match(Settings(home=up.path), "ada", ["models:/m/1", "models:/m/2"], prompt)
+        assert match is not None
+        for side, model in arena.models_of(Settings(home=up.path), match.id).missing():
+            arena.answer(Settings(home=up.path), match.id, side, arena.Answer(f"{model} says {2 * number}.", model))
+        arena.vote(Settings(home=up.path), match.id, "a", "ada", 5.0)
+    settings = [f"model.source={tiny_llama}", "register=null", "evaluate=null", "align.0.max_steps=2", "align.0.logging_every=1"]
+    made = up.command("feedback", "run", "feedback", *settings, "--every", "15s", "--json")
+    assert (made["name"], made["when"]) == ("feedback-feedback", "every 15s")
+    assert completed(up, made["id"], 2) >= 2
+    assert len(list(up.path.glob("runs/feedback-*/report.json"))) == 1, "the second time nobody had said anything new"
+    assert up.command("deploy", "feedback-feedback", "--remove", "--json")["removed"]

@@ -6,11 +6,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, select
+from sqlalchemy import create_engine, insert, inspect, select
 from sqlalchemy.exc import IntegrityError
 
 from components.database.engine import HEAD, alembic_config, migrate, open_database
 from components.database.models import Base, Registration
+from components.database.review_models import FeedbackRow
 from components.errors import InputError, LapidarError
 from components.settings import Settings
 
@@ -154,6 +155,35 @@ def test_postgresql_s_tables_are_those_of_the_models(tmp_path: Path, postgres_ur
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
     database.close()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def test_a_database_of_the_last_revision_keeps_what_it_holds(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
+    """From 0002 up, down, and up again: registrations stay, and votes and feedback are guarded each time."""
+    from alembic import command
+    from sqlalchemy import text
+
+    url = request.getfixturevalue("postgres_url") if kind == "postgresql" else f"sqlite:///{tmp_path}/lapidar.db"
+    given = Settings(home=tmp_path, database_url=url)
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        command.upgrade(alembic_config(connection), "0002")
+    with engine.begin() as connection:
+        connection.execute(insert(Registration).values(tracker="local", name="m", digest="d", version="1"))
+    for _ in range(2):
+        database = open_database(given)
+        with database.read() as session:
+            assert session.scalars(select(Registration.version)).all() == ["1"]
+        said = {"message": 1, "reviewer": "ada", "kind": "thumb", "value": 1, "text": "", "prompt": "[]", "answer": "x"}
+        with database.write() as session:
+            session.execute(insert(FeedbackRow).values(said))
+        with pytest.raises(Exception, match="only ever added to"), database.write() as session:
+            session.execute(text("DELETE FROM feedback"))
+        database.close()
+        with engine.begin() as connection:
+            command.downgrade(alembic_config(connection), "0002")
+            assert not inspect(connection).has_table("arena_votes")
+    engine.dispose()
 
 
 @pytest.mark.postgres

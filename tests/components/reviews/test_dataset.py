@@ -97,6 +97,18 @@ def test_equal_and_blank_answers_make_no_pair(home: Settings) -> None:
     assert rows(home).notes["left_out"] == {"blank": 1, "same_answer": 1}
 
 
+def test_answers_under_a_system_prompt_make_no_pair(home: Settings) -> None:
+    """A row that left it out would teach to answer so without it."""
+    arena.add_prompts(home, ["Which?"], "ada")
+    match = arena.next_match(home, "ada", MODELS)
+    assert match is not None
+    for side, model in arena.models_of(home, match.id).missing():
+        arena.answer(home, match.id, side, arena.Answer(model, model, settings={"system": "Be brief."}))
+    arena.vote(home, match.id, "a", "ada", 5.0)
+    assert rows(home).pairs == []
+    assert rows(home).notes["left_out"] == {"system_prompt": 1}
+
+
 def test_edited_answers_and_thumbs_become_pairs_and_labels(home: Settings) -> None:
     bad, good = chat(home, "What is 2 + 2?", "Five.", "It is 4.")
     feedback.edit(home, "ada", bad, "Four.")
