@@ -79,7 +79,7 @@ class History:
             raise
         except LapidarError as error:
             return self._at_home(filter, page, str(error))
-        return found
+        return found if _OPERATOR.search(filter) or page > 1 or order != "newest" else self._with_new(found, filter)
 
     def run(self, run: str) -> RunDetail:
         """A run with its stages: from its folder if this home has it, which is newer than what MLflow says.
@@ -177,6 +177,16 @@ class History:
     def _empty(self) -> bool:
         """Whether nothing was ever tracked: asking would make MLflow's tables first, which takes seconds."""
         return self._address is None and not (self._settings.services / "mlflow.db").exists()
+
+    def _with_new(self, found: Page[RunRow], filter: str) -> Page[RunRow]:
+        """The first page with the runs of the home that MLflow hasn't heard of yet."""
+        shown = {row.id for row in found.rows}
+        names = [
+            name for name in run_files.undelivered(self._settings) if name not in shown and filter.strip().lower() in name.lower()
+        ]
+        new = run_files.rows(self._settings, names)
+        rows = sorted([*new, *found.rows], key=lambda row: row.began.timestamp() if row.began else 0.0, reverse=True)
+        return Page(rows, found.number, found.more, found.note)
 
     def _at_home(self, filter: str, page: int, note: str | None) -> Page[RunRow]:
         names = run_files.names(self._settings)

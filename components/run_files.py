@@ -17,11 +17,12 @@ from components.settings import Settings
 from components.spool import Spool
 
 _TAIL_BYTES = 200_000
+_LONGEST_NAME = 250
 
 
 def known(settings: Settings, run: str) -> bool:
     """Whether this home has the run's folder. Guards against names that lead elsewhere."""
-    return bool(run) and Path(run).name == run and (settings.runs / run / "tracking.jsonl").is_file()
+    return 0 < len(run) <= _LONGEST_NAME and Path(run).name == run and (settings.runs / run / "tracking.jsonl").is_file()
 
 
 def names(settings: Settings) -> list[str]:
@@ -35,6 +36,12 @@ def living(settings: Settings, most: int = 20) -> list[str]:
     held = _held_inodes()
     folders = [file.parent for file in settings.runs.glob("*/tracking.lease") if file.stat().st_ino in held]
     return [folder.name for folder in sorted(folders, key=_began, reverse=True)][:most]
+
+
+def undelivered(settings: Settings, most: int = 50) -> list[str]:
+    """Of the latest runs those that the tracker hasn't heard of yet: just begun, or killed before it had."""
+    latest = names(settings)[:most]
+    return [name for name in latest if PARENT not in Spool(settings.runs / name).progress().runs]
 
 
 def rows(settings: Settings, runs: Sequence[str]) -> list[RunRow]:

@@ -22,7 +22,8 @@ def main() -> None:
         reader = access.reader()
     except LapidarError as error:  # who can't be told apart sees nothing
         st.navigation(navigation.closed(), position="hidden")
-        states.broken(t("ui.closed"), str(error), t("ui.broken_todo"))
+        st.title(t("ui.closed"), anchor=False)
+        states.broken(t("ui.broken"), str(error), t("ui.broken_todo"))
         return
     if reader is None:
         st.navigation(navigation.closed(), position="hidden")

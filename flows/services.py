@@ -68,7 +68,9 @@ def services(settings: Settings) -> list[Service]:
         Service("worker", None, _worker, lambda _: client, lambda: _worker_online(api), after="prefect", keeps_children=True),
         Service("mlflow", found["mlflow"], lambda port: _mlflow(settings, port), lambda _: _MLFLOW, _answers(f"{mlflow}/health")),
         Service("models", found["models"], _models, lambda _: {}, _answers(f"{models}/health"), after="mlflow"),
-        Service("dashboard", found["dashboard"], _dashboard, lambda _: _DASHBOARD, _answers(f"{dashboard}/_stcore/health")),
+        Service(
+            "dashboard", found["dashboard"], _dashboard, lambda _: _DASHBOARD, _answers(f"{dashboard}/_stcore/script-health-check")
+        ),
     ]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from components.run_records import Curve, smoothed
-from dashboards.ui import charts, safe
+from dashboards.ui import charts, page_state, safe
 from dashboards.ui.text import t
 
 _WIDE = 2
@@ -38,18 +38,10 @@ def draw(found: Sequence[Curve], names: Mapping[str, str], key: str) -> None:
 
 def _controls(key: str) -> tuple[str, float, bool]:
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        axis = st.segmented_control(
-            t("ui.axis"),
-            ["step", "time"],
-            key=f"{key}_axis",
-            default="step",
-            required=True,
-            bind="query-params",
-            format_func=lambda name: t(f"ui.axis_{name}"),
-        )
+        axis = page_state.choose(t("ui.axis"), ("step", "time"), f"{key}_axis", "step", lambda name: t(f"ui.axis_{name}"))
         weight = st.slider(t("ui.smoothing"), 0.0, 0.95, 0.0, 0.05, key=f"{key}_smooth", bind="query-params", width=220)
         log = st.toggle(t("ui.log_scale"), key=f"{key}_log", bind="query-params")
-    return axis or "step", float(weight), bool(log)
+    return axis, float(weight), bool(log)
 
 
 def _rows(each: Curve, name: str, axis: str, weight: float) -> list[dict[str, float | str]]:

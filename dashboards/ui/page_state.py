@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import streamlit as st
 
 KEPT = ("lang",)
 """What stays in the address from page to page."""
+Option = TypeVar("Option", bound=str)
 
 
 def get(name: str, default: str = "", among: Iterable[str] | None = None) -> str:
@@ -38,6 +40,30 @@ def put(**values: str | int | Iterable[str] | None) -> None:
             st.query_params[name] = text
         else:
             st.query_params.pop(name, None)
+
+
+def choose(
+    label: str, options: Sequence[Option], name: str, default: Option, words: Callable[[Option], str] = str, hidden: bool = False
+) -> Option:
+    """One of a few, which the address keeps by itself (Streamlit's own binding keeps the words, which another language hasn't).
+
+    Args:
+        name: in the address.
+        words: what an option is called.
+        hidden: whether the label is for screen readers only.
+    """
+    chosen: Any = st.segmented_control(
+        label,
+        list(options),
+        default=get(name, default, options),
+        key=f"choose-{name}",
+        required=True,
+        format_func=words,
+        label_visibility="collapsed" if hidden else "visible",
+    )
+    found: Option = default if chosen is None else chosen
+    put(**{name: None if found == default else str(found)})
+    return found
 
 
 def link(page: str, label: str, values: Mapping[str, str | int | Iterable[str]] | None = None, icon: str | None = None) -> None:

@@ -11,6 +11,7 @@ from components.mlflow_reader import History, Order
 from components.run_records import Curve, Page, RunDetail, RunRow
 from components.versions import Version
 from dashboards.ui import settings
+from dashboards.ui.text import t
 
 _SECONDS = 10
 
@@ -28,7 +29,8 @@ def _history(home: str, address: str | None) -> History:
 
 def runs(filter: str = "", page: int = 1, order: Order = "newest") -> Page[RunRow]:
     """A page of runs; see ``History.runs``."""
-    return _runs(str(settings().root), history().address, filter, page, order)
+    with st.spinner(t("ui.reading")):
+        return _runs(str(settings().root), history().address, filter, page, order)
 
 
 @st.cache_data(ttl=_SECONDS, max_entries=200, show_spinner=False)
@@ -38,7 +40,8 @@ def _runs(home: str, address: str | None, filter: str, page: int, order: Order) 
 
 def versions() -> list[Version]:
     """All registered versions, newest first; see ``History.versions``."""
-    return _versions(str(settings().root), history().address)
+    with st.spinner(t("ui.reading")):
+        return _versions(str(settings().root), history().address)
 
 
 @st.cache_data(ttl=_SECONDS, max_entries=4, show_spinner=False)
@@ -48,7 +51,8 @@ def _versions(home: str, address: str | None) -> list[Version]:
 
 def details(ids: Sequence[str]) -> list[RunDetail]:
     """Runs with their stages; see ``History.details``."""
-    return _details(str(settings().root), history().address, tuple(ids))
+    with st.spinner(t("ui.reading")):
+        return _details(str(settings().root), history().address, tuple(ids))
 
 
 @st.cache_data(ttl=_SECONDS, max_entries=100, show_spinner=False)
@@ -58,7 +62,8 @@ def _details(home: str, address: str | None, ids: tuple[str, ...]) -> list[RunDe
 
 def curves(ids: Sequence[str], metrics: Sequence[tuple[str, str]]) -> list[Curve]:
     """Curves of runs by (stage, metric); see ``History.curves``."""
-    return _curves(str(settings().root), history().address, tuple(ids), tuple(metrics))
+    with st.spinner(t("ui.reading")):
+        return _curves(str(settings().root), history().address, tuple(ids), tuple(metrics))
 
 
 @st.cache_data(ttl=_SECONDS, max_entries=200, show_spinner=False)

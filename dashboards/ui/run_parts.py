@@ -74,15 +74,7 @@ def answers(found: RunDetail) -> None:
         known = examples.benchmarks(items)
         benchmark = st.selectbox(t("run.benchmark"), list(known), key="benchmark", width=220)
         metric = st.selectbox(t("run.metric"), known.get(benchmark or "", []), key="metric", width=180)
-        kind = st.segmented_control(
-            t("run.which"),
-            _KINDS,
-            default="worst",
-            key="which",
-            bind="query-params",
-            required=True,
-            format_func=lambda k: t(f"run.which_{k}"),
-        )
+        kind = page_state.choose(t("run.which"), _KINDS, "which", "worst", lambda each: t(f"run.which_{each}"))
         seed = page_state.get_int("seed", 0, low=0)
         if st.button(t("run.others"), icon=":material/shuffle:"):
             page_state.put(seed=seed + 1)
@@ -90,7 +82,7 @@ def answers(found: RunDetail) -> None:
     if benchmark is None or metric is None:
         st.caption(t("run.no_items"))
         return
-    for item in examples.choose(items, benchmark, metric, kind or "worst", _EACH, seed):
+    for item in examples.choose(items, benchmark, metric, kind, _EACH, seed):
         _answer(item)
 
 
@@ -135,7 +127,7 @@ def gate(found: RunDetail) -> None:
     if not verdict:
         states.empty(t("run.no_gate"), t("run.no_gate_todo"), icon=":material/gavel:")
         return
-    st.markdown(f"{t('run.gate')} {numbers.verdict(str(verdict['verdict']))}")
+    st.markdown(f"{t('ui.gate')} {numbers.verdict(str(verdict['verdict']))}")
     for reason in verdict["reasons"]:
         with st.container(horizontal=True, vertical_alignment="center", wrap=False):
             st.markdown(numbers.verdict(str(reason["verdict"])), width="content")

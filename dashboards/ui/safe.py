@@ -13,6 +13,8 @@ import streamlit as st
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|>~$:<&=/@])")
 _INVISIBLE = re.compile("[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_LINKED = re.compile(r"(://|\bwww|@)", re.IGNORECASE)
+_JOINER = "\u2060"
 _LONGEST = 20_000
 
 
@@ -20,7 +22,12 @@ def plain(value: Any, longest: int = 300) -> str:
     """One line of Markdown that shows a text as it is: for labels, headings, messages."""
     line = " ".join(visible(str(value)).split())
     line = line if len(line) <= longest else f"{line[: longest - 1]}…"
-    return _MARKDOWN.sub(r"\\\1", line)
+    return escaped(line)
+
+
+def escaped(value: str) -> str:
+    """Markdown that shows a text as it is. An invisible sign in addresses keeps them from becoming links, which escaping doesn't."""
+    return _LINKED.sub(rf"\1{_JOINER}", _MARKDOWN.sub(r"\\\1", value).replace(r"\:\/\/", "://").replace(r"\@", "@"))
 
 
 def visible(value: str) -> str:
@@ -60,7 +67,7 @@ def _coloured(lines: list[list[str]], opening: str, closing: str) -> list[str]:
             if part in (opening, closing):
                 inside = part == opening
             elif part:
-                shown = _MARKDOWN.sub(r"\\\1", part)
+                shown = escaped(part)
                 text += f":green-background[{shown}]" if inside else shown
         found.append(text or "\u00a0")
     return found

@@ -78,7 +78,7 @@ def _heads(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
                 page_state.link(
                     "run", f"{names[run.row.id]} · {safe.plain(run.row.name)}", {"id": run.row.id}, icon=":material/route:"
                 )
-                gate = numbers.verdict(run.row.gate) if run.row.gate else ""
+                gate = f"{t('ui.gate')} {numbers.verdict(run.row.gate)}" if run.row.gate else ""
                 st.markdown(f"{numbers.status(run.row.status)} {gate}")
                 began = f"{run.row.began:%Y-%m-%d %H:%M}" if run.row.began else "–"
                 reference = f" · {t('compare.reference')}" if number == 0 else ""

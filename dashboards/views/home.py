@@ -96,6 +96,6 @@ def _versions(versions: list[Version]) -> None:
                 label = f"**{safe.plain(version.name)}** {safe.plain(version.version)}"
                 page_state.link("registry", label, page_state.version(version.uri), icon=":material/workspace_premium:")
                 aliases = " ".join(f":violet-badge[{safe.plain(alias)}]" for alias in version.aliases)
-                st.markdown(f"{numbers.verdict(version.tags.get('lapidar.gate', 'unknown'))} {aliases}")
+                st.markdown(f"{t('ui.gate')} {numbers.verdict(version.tags.get('lapidar.gate', 'unknown'))} {aliases}")
                 st.caption(f"{numbers.ago(datetime.fromtimestamp(version.created, UTC))} · `{version.digest[:12]}`")
                 page_state.link("chat", t("home.chat"), {"model": f"{version.name}/{version.version}"}, icon=":material/chat:")

@@ -64,7 +64,7 @@ def _choose() -> None:
 def _head(found: RunDetail) -> None:
     row = found.row
     st.title(safe.plain(row.name), anchor=False)
-    gate = f"{t('run.gate')} {numbers.verdict(row.gate)}" if row.gate else ""
+    gate = f"{t('ui.gate')} {numbers.verdict(row.gate)}" if row.gate else ""
     began = f"{row.began:%Y-%m-%d %H:%M} UTC" if row.began else "–"
     st.markdown(f"{numbers.status(row.status)} {gate} `{row.id}` · {began} · {numbers.duration(row.seconds)}")
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
@@ -142,15 +142,6 @@ def _first_ones(pairs: list[tuple[str, str]]) -> list[str]:
 
 def _parts(found: RunDetail) -> None:
     st.space("small")
-    part = st.segmented_control(
-        t("run.part"),
-        list(_PARTS),
-        default="answers",
-        key="part",
-        bind="query-params",
-        required=True,
-        format_func=lambda name: t(f"run.part_{name}"),
-        label_visibility="collapsed",
-    )
+    part = page_state.choose(t("run.part"), list(_PARTS), "part", "answers", lambda name: t(f"run.part_{name}"), hidden=True)
     with states.guarded():
-        _PARTS[part or "answers"](found)
+        _PARTS[part](found)

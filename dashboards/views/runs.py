@@ -49,14 +49,12 @@ def _filter() -> tuple[str, Order]:
             on_change=_from_start,
             icon=":material/filter_list:",
         )
-        order = st.selectbox(
-            t("runs.order"), _ORDERS, key="order", bind="query-params", format_func=lambda name: t(f"runs.order_{name}"), width=160
-        )
+        order = page_state.choose(t("runs.order"), _ORDERS, "order", "newest", lambda name: t(f"runs.order_{name}"))
         with st.popover(t("runs.saved"), icon=":material/bookmark:"), states.guarded():
-            _saved(query or "", order or "newest")
+            _saved(query or "", order)
         with st.popover(t("runs.help"), icon=":material/help:"):
             st.markdown(t("runs.help_text"))
-    return query or "", order or "newest"
+    return query or "", order
 
 
 def _from_start() -> None:
@@ -90,7 +88,8 @@ def _saved(query: str, order: str) -> None:
 
 
 def _take(content: dict[str, Any]) -> None:
-    st.session_state["q"], st.session_state["order"] = content.get("q", ""), content.get("order", "newest")
+    order = content.get("order")
+    st.session_state["q"], st.session_state["choose-order"] = content.get("q", ""), order if order in _ORDERS else "newest"
     _from_start()
 
 

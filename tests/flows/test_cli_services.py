@@ -55,6 +55,7 @@ def test_addresses_answer_on_loopback_only(up: Any, state: dict[str, Any]) -> No
     assert addresses.keys() == {"prefect", "mlflow", "worker", "models", "dashboard"}
     assert server.answers(f"{addresses['prefect']}/api/health")
     assert server.answers(addresses["mlflow"])
+    assert server.answers(f"{addresses['dashboard']}/_stcore/health")
     listening = [c.laddr.ip for p in up.processes() for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
     assert len(listening) >= 2
     assert set(listening) == {"127.0.0.1"}
