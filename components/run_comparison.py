@@ -81,6 +81,15 @@ def curves_in_common(runs: Sequence[RunDetail]) -> list[tuple[str, str]]:
     return sorted(found, key=lambda pair: (_SHOWN_FIRST.index(pair[1]) if pair[1] in _SHOWN_FIRST else 9, pair[0] == "base"))
 
 
+def telling(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Of (stage, metric) those that say most of each stage: its reward, its margins, else its loss; and how far it went away."""
+    found: dict[str, str] = {}
+    for metric in ("reward", "rewards/margins", "loss"):
+        for stage in [stage for stage, name in pairs if name == metric]:
+            found.setdefault(stage, metric)
+    return [pair for pair in pairs if found.get(pair[0]) == pair[1] or pair[1] == "kl"]
+
+
 def costs(runs: Sequence[RunDetail]) -> list[dict[str, Any]]:
     """Seconds, peak memory, trained tokens and size of what came out, one row a run; None where nobody wrote it down."""
     return [

@@ -61,7 +61,9 @@ def lines(
         alt.Tooltip(y, type="quantitative", format=".4g"),
     ]
     base = alt.Chart(_data(rows)).encode(
-        x=alt.X(x, type="quantitative", title=titles[0], axis=alt.Axis(grid=False)), color=colour(series, names), tooltip=tips
+        x=alt.X(x, type="quantitative", title=titles[0], axis=alt.Axis(grid=False, tickCount=6)),
+        color=colour(series, names),
+        tooltip=tips,
     )
     drawn = base.mark_line(strokeWidth=2, clip=True).encode(y=alt.Y(y, type="quantitative", title=titles[1], scale=scale))
     if faint is None:
@@ -85,7 +87,7 @@ def intervals(rows: Any, label: str, series: str, names: Sequence[str], title: s
         ],
     )
     bars = base.mark_rule(strokeWidth=2).encode(
-        x=alt.X("low", type="quantitative", title=title, scale=alt.Scale(zero=zero)), x2=alt.X2("high")
+        x=alt.X("low", type="quantitative", title=title, scale=alt.Scale(zero=zero), axis=alt.Axis(tickCount=8)), x2=alt.X2("high")
     )
     points = base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.X("value", type="quantitative"))
     if not zero:
@@ -104,7 +106,7 @@ def stacked(rows: Any, x: str, y: str, series: str, names: Sequence[str], parts:
         alt.Chart(_data(rows))
         .mark_bar(cornerRadius=2, stroke="white", strokeWidth=0.5)
         .encode(
-            x=alt.X(x, type="quantitative", title=title, axis=alt.Axis(grid=False)),
+            x=alt.X(x, type="quantitative", title=title, axis=alt.Axis(grid=False, tickCount=8)),
             y=alt.Y(y, type="nominal", sort=list(names), title=None, axis=alt.Axis(ticks=False, domain=False)),
             color=alt.Color(series, type="nominal", scale=scale, title=None, legend=alt.Legend(orient="bottom", columns=5)),
             order=alt.Order("rank", type="quantitative"),
@@ -130,7 +132,7 @@ def timeline(rows: Any, begin: str, end: str, label: str, state: str, titles: tu
     scale = alt.Scale(domain=found, range=[colours.get(each, _GREY) for each in found])
     base = alt.Chart(_data(rows)).encode(
         y=alt.Y(label, type="nominal", sort=None, title=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=160)),
-        x=alt.X(begin, type="quantitative", title=titles[0], axis=alt.Axis(grid=True)),
+        x=alt.X(begin, type="quantitative", title=titles[0], axis=alt.Axis(tickCount=10)),
         x2=alt.X2(end),
         color=alt.Color(state, type="nominal", scale=scale, title=None, legend=alt.Legend(orient="top")),
         tooltip=[_tip(label), _tip("method"), alt.Tooltip("took", type="nominal", title=titles[1]), _tip(state)],

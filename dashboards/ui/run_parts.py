@@ -108,7 +108,7 @@ def batch(found: RunDetail) -> None:
     """The first rows that were trained on, as the model saw them."""
     shown = False
     for stage in found.stages:
-        texts = [e for e in run_files.stage_events(settings(), stage.key) if e["kind"] == "text"]
+        texts = [e for e in run_files.stage_events(settings(), stage.key) if e["kind"] == "text" and "⟦" in e["message"]]
         if not texts:
             continue
         shown = True

@@ -20,12 +20,13 @@ from components.run_comparison import (
     scored,
     settings_differ,
     stages_in_common,
+    telling,
 )
 from components.run_records import RunDetail
 from dashboards.ui import charts, curves, export, numbers, page_state, reading, safe, settings, states
 from dashboards.ui.text import t
 
-_CURVES = 2
+_CURVES = 4
 _LETTERS = "ABCDEF"
 _CALLS = {"better": ":green-badge[▲ {}]", "worse": ":red-badge[▼ {}]", "no difference shown": ":gray-badge[≈ {}]"}
 
@@ -141,9 +142,8 @@ def _call(found: Comparison) -> None:
 
 @st.fragment
 def _curves(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
-    options = [f"{stage} · {metric}" for stage, metric in curves_in_common(runs)]
-    firsts = {each.partition(" · ")[2]: each for each in reversed(options)}  # the first of each metric
-    firsts = dict(reversed(firsts.items()))
+    pairs = curves_in_common(runs)
+    options = [f"{stage} · {metric}" for stage, metric in pairs]
     if not options:
         states.empty(t("compare.no_curves"), t("compare.no_curves_todo"), icon=":material/show_chart:")
         return
@@ -155,8 +155,8 @@ def _curves(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
         bind="query-params",
         placeholder=t("compare.choose"),
     )
-    pairs = [(stage, metric) for stage, _, metric in (each.partition(" · ") for each in chosen)]
-    curves.draw(reading.curves([run.row.id for run in runs], pairs), names, "compare")
+    wanted = [(stage, metric) for stage, _, metric in (each.partition(" · ") for each in chosen)]
+    curves.draw(reading.curves([run.row.id for run in runs], wanted), names, "compare")
 
 
 def _recipe(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:

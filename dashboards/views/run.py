@@ -8,7 +8,7 @@ import streamlit as st
 
 from components import local_services, run_files
 from components.errors import LapidarError
-from components.run_comparison import curves_in_common
+from components.run_comparison import curves_in_common, telling
 from components.run_records import RunDetail
 from dashboards.ui import curves, numbers, page_state, reading, run_parts, safe, settings, states
 from dashboards.ui.text import t
@@ -121,23 +121,18 @@ def _progress(found: RunDetail) -> None:
     st.subheader(t("run.curves"), anchor="curves")
     options = [f"{stage} · {metric}" for stage, metric in pairs]
     chosen = st.multiselect(
-        t("run.metrics"), options, default=_first_ones(pairs), key="metrics", bind="query-params", label_visibility="collapsed"
+        t("run.metrics"),
+        options,
+        default=[f"{stage} · {metric}" for stage, metric in telling(pairs)[:_CURVES]],
+        key="metrics",
+        bind="query-params",
+        label_visibility="collapsed",
     )
     wanted = [(stage, metric) for stage, _, metric in (each.partition(" · ") for each in chosen)]
     own = run_files.curves(settings(), found.row.id, wanted) if run_files.known(settings(), found.row.id) else None
     curves.draw(
         own if own is not None else reading.curves([found.row.id], wanted), {found.row.id: found.row.id.rpartition("-")[2]}, "run"
     )
-
-
-def _first_ones(pairs: list[tuple[str, str]]) -> list[str]:
-    """What says most of each stage that trains: its reward, its margins, else its loss; and how far it went from where it began."""
-    found: dict[str, str] = {}
-    for metric in ("reward", "rewards/margins", "loss"):
-        for stage in [stage for stage, name in pairs if name == metric]:
-            found.setdefault(stage, metric)
-    chosen = [pair for pair in pairs if found.get(pair[0]) == pair[1] or pair[1] == "kl"]
-    return [f"{stage} · {metric}" for stage, metric in chosen[:_CURVES]]
 
 
 def _parts(found: RunDetail) -> None:

@@ -40,16 +40,17 @@ def page() -> None:
 
 def _filter() -> tuple[str, Order]:
     """What is asked for; both stand in the address."""
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        query = st.text_input(
-            t("runs.filter"),
-            key="q",
-            placeholder=t("runs.filter_hint"),
-            bind="query-params",
-            on_change=_from_start,
-            icon=":material/filter_list:",
-        )
-        order = page_state.choose(t("runs.order"), _ORDERS, "order", "newest", lambda name: t(f"runs.order_{name}"))
+    query = st.text_input(
+        t("runs.filter"),
+        key="q",
+        placeholder=t("runs.filter_hint"),
+        bind="query-params",
+        on_change=_from_start,
+        icon=":material/filter_list:",
+        label_visibility="collapsed",
+    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        order = page_state.choose(t("runs.order"), _ORDERS, "order", "newest", lambda name: t(f"runs.order_{name}"), hidden=True)
         with st.popover(t("runs.saved"), icon=":material/bookmark:"), states.guarded():
             _saved(query or "", order)
         with st.popover(t("runs.help"), icon=":material/help:"):
@@ -179,7 +180,14 @@ def _below(found: Page[RunRow], chosen: list[str]) -> None:
         if chosen and st.button(t("runs.clear"), type="tertiary"):
             st.session_state[_PICKED] = {"round": [str(int(st.session_state[_PICKED]["round"][0]) + 1)]}
             st.rerun()
-        st.space("stretch")
+        _pager(found)
+    if too_many:
+        st.warning(t("runs.too_many", most=MOST_RUNS, n=len(chosen)))
+    export.download([to_plain(row) for row in found.rows], "runs")
+
+
+def _pager(found: Page[RunRow]) -> None:
+    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", wrap=False):
         if st.button("", icon=":material/chevron_left:", disabled=found.number == 1, help=t("runs.newer"), key="before"):
             page_state.put(page=found.number - 1 if found.number > 2 else None)
             st.rerun()
@@ -187,6 +195,3 @@ def _below(found: Page[RunRow], chosen: list[str]) -> None:
         if st.button("", icon=":material/chevron_right:", disabled=not found.more, help=t("runs.older"), key="after"):
             page_state.put(page=found.number + 1)
             st.rerun()
-    if too_many:
-        st.warning(t("runs.too_many", most=MOST_RUNS, n=len(chosen)))
-    export.download([to_plain(row) for row in found.rows], "runs")
