@@ -150,7 +150,7 @@ def _curves(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
     chosen = st.multiselect(
         t("compare.metrics"),
         options,
-        default=options[:_CURVES],
+        default=[f"{stage} · {metric}" for stage, metric in telling(pairs)[:_CURVES]],
         key="metrics",
         bind="query-params",
         placeholder=t("compare.choose"),
