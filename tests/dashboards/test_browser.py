@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import time
@@ -66,7 +65,7 @@ def test_two_runs_are_chosen_in_the_table_and_compared(recorded: Recorded, serve
 def test_text_of_models_loads_nothing_and_runs_nothing(recorded: Recorded, serve: Serve, visit: Visit) -> None:
     for part in ("answers", "gate", "log"):
         page = visit(f"{serve(recorded.home)}/run?id={recorded.first}&part={part}")
-        page.get_by_text(re.compile("<img src=http://.?evil.invalid/x.png>")).first.wait_for()
+        page.wait_for_function("document.body.innerText.includes('evil.invalid')", timeout=20_000)
         assert page.locator("[data-testid=stMain] img").count() == 0
         assert page.locator("a[href*=evil], a[href^=javascript]").count() == 0
     assert "evil.invalid" in HOSTILE  # that no other machine was asked is checked when the test ends
