@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn.functional import embedding, linear, scaled_dot_product_attention, silu
+from torch.nn.functional import embedding, linear, pad, scaled_dot_product_attention, silu
 
 from components.inference.caches import Behind, Slots
 from components.inference.weights import Pair, folded, stamp
@@ -50,11 +50,13 @@ class Fused:
         attention = body.layers[0].self_attn
         self.width = int(attention.head_dim)
         self.heads = attention.q_proj.out_features // self.width
-        self.scale = float(attention.scaling)
+        scale = float(attention.scaling)
         self.stamp = stamp(model)
         with torch.no_grad():
             self.embedding = body.embed_tokens.weight.detach()
-            self.layers = [self._layer(layer) for layer in body.layers]
+            # Of the scores. In 32 bits it goes into the queries' weights; in 16 they would be rounded.
+            inner, self.scale = (scale, 1.0) if self.dtype == torch.float32 else (1.0, scale)
+            self.layers = [self._layer(layer, inner) for layer in body.layers]
             self.final, self.head = folded(body.norm, [model.lm_head])
         self._rotations = torch.empty(0, self.width // 2, dtype=torch.complex64)
 
@@ -69,21 +71,25 @@ class Fused:
         """Whether the model's weights are still those that were copied."""
         return self.stamp == stamp(self.model)
 
-    def _layer(self, layer: Any) -> _Layer:
+    def _layer(self, layer: Any, scale: float) -> _Layer:
         attention, mlp = layer.self_attn, layer.mlp
         order = torch.arange(self.width, device=self.embedding.device).view(2, -1).t().reshape(-1)
         norm, (weight, bias) = folded(layer.input_layernorm, [attention.q_proj, attention.k_proj, attention.v_proj])
         rotated = (self.heads + self.kv_heads) * self.width
         rows = torch.arange(len(weight), device=weight.device)
         rows[:rotated] = rows[:rotated].view(-1, self.width)[:, order].reshape(-1)
+        weight, bias = weight[rows].contiguous(), None if bias is None else bias[rows]
         norms = None
         if hasattr(attention, "q_norm"):
-            queries, keys = attention.q_norm.weight[order], attention.k_norm.weight[order]
+            queries, keys = attention.q_norm.weight[order] * scale, attention.k_norm.weight[order]
             norms = torch.cat([queries.expand(self.heads, -1), keys.expand(self.kv_heads, -1)])
+        else:
+            for part in (weight,) if bias is None else (weight, bias):
+                part[: self.heads * self.width] *= scale
         inner, gate_up = folded(layer.post_attention_layernorm, [mlp.gate_proj, mlp.up_proj])
         return _Layer(
             norm,
-            (weight[rows].contiguous(), None if bias is None else bias[rows]),
+            (weight, bias),
             norms,
             (attention.o_proj.weight.detach(), attention.o_proj.bias),
             inner,
@@ -151,24 +157,17 @@ class Fused:
         # Where each head's new key goes, its rows and heads and tokens counted through.
         heads = torch.arange(rows * self.kv_heads, device=device)
         places = heads * slots.tokens + at.repeat_interleave(self.kv_heads)
-        chunks = []
-        for begin in range(0, rows, _CHUNK):
-            end = min(begin + _CHUNK, rows)
-            span = max(lengths[begin:end]) + 1
-            hide = torch.arange(span, device=device) > at[begin:end, None]
-            mask = torch.zeros(hide.shape, dtype=hidden.dtype, device=device).masked_fill_(hide, torch.finfo(hidden.dtype).min)
-            chunks.append((begin, end, span, mask))
+        chunks = [_hidden(lengths[begin : begin + _CHUNK], begin, hidden) for begin in range(0, rows, _CHUNK)]
         for layer, kept in zip(self.layers, slots.layers, strict=True):
             query, key, value = self._projected(layer, hidden, rotation)
             for new, held in ((key, kept.keys), (value, kept.values)):
                 held.view(-1, self.width).index_copy_(0, places, new.reshape(-1, self.width))
             query = query.view(rows, self.kv_heads, -1, self.width)
-            parts = [
-                self._one(query[begin:end], kept.keys[begin:end, :, :span], kept.values[begin:end, :, :span], mask)
-                for begin, end, span, mask in chunks
-            ]
-            attended = parts[0] if len(parts) == 1 else torch.cat(parts)
-            hidden = self._behind(layer, hidden, attended.reshape(rows, -1))
+            attended = torch.empty_like(query)
+            for begin, end, span, mask in chunks:
+                keys, values = kept.keys[begin:end, :, :span], kept.values[begin:end, :, :span]
+                attended[begin:end] = self._one(query[begin:end], keys, values, mask)
+            hidden = self._behind(layer, hidden, attended.view(rows, -1))
         return self._logits(hidden)
 
     def _projected(
@@ -199,14 +198,16 @@ class Fused:
         return normed if weight is None else normed * weight
 
     def _one(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Attention of one token a row: queries [rows, kv heads, group, width], mask [rows, keys]."""
-        rows, _, group, _ = query.shape
+        """Attention of one token a row: queries [rows, kv heads, group, width], mask [rows, last keys]; all see those before."""
+        rows, heads, group, _ = query.shape
         if self.dtype != torch.float32:
+            mask = pad(mask, (key.shape[2] - mask.shape[1], 0))
             return scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None], scale=self.scale)
         query, key, value = (part.reshape(-1, part.shape[2], self.width) for part in (query, key, value))
-        mask = mask[:, None, None].expand(-1, self.kv_heads, group, -1).reshape(len(query), group, -1)
-        scores = torch.baddbmm(mask, query, key.transpose(1, 2), alpha=self.scale)
-        return torch.bmm(scores.softmax(-1), value).view(rows, self.kv_heads, group, self.width)
+        scores = torch.bmm(query, key.transpose(1, 2))
+        if mask.shape[1]:
+            scores.view(rows, heads * group, -1)[:, :, -mask.shape[1] :].add_(mask[:, None])
+        return torch.bmm(scores.softmax(-1), value).view(rows, heads, group, self.width)
 
     def _gathered(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Attention of some tokens a row: queries [rows, tokens, heads, width], mask [rows, tokens, keys]."""
@@ -238,3 +239,12 @@ class Fused:
     def _repeated(self, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         groups = self.heads // self.kv_heads
         return (key, value) if groups == 1 else (key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1))
+
+
+def _hidden(lengths: Sequence[int], begin: int, like: torch.Tensor) -> tuple[int, int, int, torch.Tensor]:
+    """(first row, row behind the last, columns that hold keys, what hides a row's columns from the shortest row's end on)."""
+    least, span = min(lengths) + 1, max(lengths) + 1
+    held = torch.tensor(lengths, device=like.device).unsqueeze(-1)
+    hide = torch.arange(least, span, device=like.device) > held
+    mask = torch.zeros(hide.shape, dtype=like.dtype, device=like.device).masked_fill_(hide, torch.finfo(like.dtype).min)
+    return begin, begin + len(lengths), span, mask
