@@ -49,9 +49,8 @@ class Token:
 class Cache:
     """How the KV cache stood at the end: positions in all and kept, bytes taken and those of the full cache."""
 
-    method: str
-    length: int = 0
-    cached: int = 0
+    length: int
+    cached: int
     nbytes: int = 0
     full_nbytes: int = 0
 
@@ -207,7 +206,7 @@ def _ours(said: Mapping[str, Any]) -> dict[str, Any]:
         "version": said.get("version"),
         "digest": said.get("digest"),
         "context": _known(Context, said.get("context"), ("limit", "asked", "prompt", "answer")),
-        "cache": _known(Cache, said.get("kv"), ("method",)),
+        "cache": _known(Cache, said.get("kv"), ("length", "cached")),
         "queued": seconds.get("queued"),
         "first_token": seconds.get("first_token"),
         "total": seconds.get("total"),

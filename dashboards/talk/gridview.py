@@ -95,4 +95,4 @@ def _badge(name: str, value: float | None) -> str:
     if value is None:
         return ""
     colour, icon = ("green", "check") if value >= 1 else ("red", "close") if value <= 0 else ("orange", "adjust")
-    return f":{colour}-badge[:material/{icon}: {t(f'talk.rule_{name}')} {value:.2g}]"
+    return f":{colour}-badge[:material/{icon}: {value:.2g} · {t(f'talk.rule_{name}')}]"

@@ -16,7 +16,7 @@ from components.reviews import conversations, feedback
 from components.reviews.conversations import Conversation, Message
 from components.reviews.feedback import Given
 from components.settings import Settings
-from dashboards.talk import tokens
+from dashboards.talk import acting, tokens
 from dashboards.ui import numbers, safe
 from dashboards.ui.text import t
 
@@ -116,7 +116,7 @@ def used(details: Mapping[str, Any]) -> None:
         parts.append(t("chat.reused", n=use["reused_tokens"]))
     if cache.get("length"):
         sizes = {"size": numbers.size(cache["nbytes"]), "full": numbers.size(cache["full_nbytes"])}
-        parts.append(t("chat.cache", kept=cache["cached"], of=cache["length"], method=safe.plain(cache["method"]), **sizes))
+        parts.append(t("chat.cache", kept=cache["cached"], of=cache["length"], **sizes))
     if context.get("dropped_turns") or context.get("dropped_tokens"):
         parts.append(t("chat.dropped", turns=context.get("dropped_turns", 0), n=context.get("dropped_tokens", 0)))
     if parts:
@@ -207,6 +207,7 @@ def _thumbs(message: Message, acts: Acts, given: Given) -> None:
     key = f"chat.thumb.{message.id}"
 
     def keep() -> None:
+        acting.check(acts.reader)
         value = st.session_state.get(key)
         feedback.thumb(acts.settings, acts.reader, message.id, 0 if value is None else 1 if value else -1)
 
@@ -220,6 +221,7 @@ def _note(message: Message, acts: Acts, kind: str, before: str) -> None:
     text = st.text_area(t(f"chat.{kind}_text"), before, key=key, height=160 if kind == "improve" else 90)
 
     def keep() -> None:
+        acting.check(acts.reader)
         said = str(st.session_state.get(key, text))
         if kind == "comment":
             feedback.comment(acts.settings, acts.reader, message.id, said)
@@ -236,6 +238,7 @@ def _branches(message: Message, acts: Acts) -> None:
     here = message.siblings.index(message.id)
 
     def go(step: int) -> None:
+        acting.check(acts.reader)
         conversations.choose(acts.settings, acts.reader, acts.conversation.id, message.siblings[here + step])
 
     for step, icon in ((-1, ":material/chevron_left:"), (1, ":material/chevron_right:")):

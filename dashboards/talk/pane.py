@@ -13,7 +13,7 @@ from components.inference.answering import Progress
 from components.reviews import conversations, feedback
 from components.reviews.conversations import Conversation, Message
 from components.settings import Settings
-from dashboards.talk import asking, messages, server
+from dashboards.talk import acting, asking, messages, server
 from dashboards.ui import numbers, safe
 from dashboards.ui.text import t
 
@@ -32,6 +32,7 @@ def draw(settings: Settings, conversation: Conversation, chosen: ChatSettings) -
     """Draws a conversation of the reader's own."""
 
     def retry(message: Message) -> None:
+        acting.check(conversation.owner)
         _again(settings, conversation, chosen, message.parent)
 
     def edited(message: Message, text: str) -> None:
@@ -110,7 +111,12 @@ def _unanswered(conversation: Conversation, again: Callable[[], None]) -> None:
         st.error(safe.plain(why, 500), icon=":material/error:")
     else:
         st.info(t("chat.unanswered"), icon=":material/hourglass_disabled:")
-    st.button(t("chat.ask_again"), key=f"chat.again.{conversation.id}", icon=":material/refresh:", on_click=again)
+
+    def ask_again() -> None:
+        acting.check(conversation.owner)
+        again()
+
+    st.button(t("chat.ask_again"), key=f"chat.again.{conversation.id}", icon=":material/refresh:", on_click=ask_again)
 
 
 @st.fragment(run_every=_EVERY)

@@ -9,6 +9,7 @@ import streamlit as st
 from components.reviews import conversations, export
 from components.reviews.conversations import Conversation
 from components.settings import Settings
+from dashboards.talk import acting
 from dashboards.ui import numbers, page_state, safe
 from dashboards.ui.text import t
 
@@ -61,6 +62,7 @@ def _earlier(settings: Settings, owner: str, shown: list[Conversation]) -> None:
 
 
 def _delete(settings: Settings, owner: str, conversation: str) -> None:
+    acting.check(owner)
     conversations.delete(settings, owner, conversation)
     if conversation in (page_state.get("c"), page_state.get("d")):
         page_state.put(c=None, d=None)

@@ -15,7 +15,7 @@ from components.inference.reading import ModelCard
 from components.reviews import arena
 from components.settings import Settings
 from dashboards import access, ui
-from dashboards.talk import matching, server, standings
+from dashboards.talk import acting, matching, server, standings
 from dashboards.ui import page_state, safe, states
 from dashboards.ui.text import t
 
@@ -87,12 +87,14 @@ def _prompts(settings: Settings, reader: str) -> None:
 
 
 def _own(settings: Settings, reader: str) -> None:
+    acting.check(reader)
     found = arena.add_prompts(settings, [st.session_state["arena.own"]], reader, "free")
     st.session_state["arena.own"] = ""
     page_state.put(prompt=found[0])
 
 
 def _add(settings: Settings, reader: str) -> None:
+    acting.check(reader)
     arena.add_prompts(settings, [line for line in st.session_state["arena.add"].splitlines() if line.strip()], reader)
     st.session_state["arena.add"] = ""
 
@@ -143,6 +145,7 @@ def _vote(settings: Settings, reader: str, match: arena.Match) -> None:
     _answers(match.a, match.b)
 
     def vote(choice: arena.Choice) -> None:
+        acting.check(reader)
         arena.vote(settings, match.id, choice, reader, max(0.0, time.time() - appeared))
         st.session_state[_DONE] = match.id
         page_state.put(prompt=None)

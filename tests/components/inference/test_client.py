@@ -58,7 +58,7 @@ def test_an_answer_comes_as_text_tokens_use_and_reply(chat_server: Serve) -> Non
     found = list(Client(chat_server(lambda _: said).url).stream(ASK))
     token = Token(0, "4", -0.1, (Alternative("5", -2.0),))
     context = Context(64, 9, 7, 5, 1, 2, 0.0)
-    use = Use(3, 2, "models:/tiny/3", "ab", context, Cache("window", 9, 5, 100, 180), 0.01, 0.2, 0.5, 4)
+    use = Use(3, 2, "models:/tiny/3", "ab", context, Cache(9, 5, 100, 180), 0.01, 0.2, 0.5, 4)
     assert found == [Text(0, "4"), token, Text(0, "."), use, Reply(0, "4.", "stop", (token,))]
     assert token.probability == pytest.approx(0.9048, abs=1e-4)
 

@@ -46,9 +46,9 @@ def test_a_grid_is_asked_scored_and_found_again(open_page: Opener, serving: Serv
     settings = [(0.0, 1.0), (0.5, 0.9), (0.5, 1.0)]
     assert asked == [(prompt, *cell) for prompt in ("hello", "how many a?") for cell in settings]
     shown = said(page)
-    assert shown.count('The number behind "the answer is" 1]') == 3
-    assert shown.count('The number behind "the answer is" 0]') == 3
-    assert "mean log-probability -0.69" in shown
+    assert shown.count('1 · The number behind "the answer is"]') == 3
+    assert shown.count('0 · The number behind "the answer is"]') == 3
+    assert "mean log p -0.69" in shown
     again = open_page("playground", grid=name)
     assert [each.value for each in again.text] == [each.value for each in page.text]
 
