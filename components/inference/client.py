@@ -251,7 +251,9 @@ class Client:
             return ServerDown(f"the model server at {self.url} can't be reached", START)
         if isinstance(error, openai.APIStatusError):
             after = error.response.headers.get("retry-after", "a few")
-            remedy = _REMEDIES.get(error.status_code, "change the request" if error.status_code < 500 else "look at its log")
+            remedy = _REMEDIES.get(
+                error.status_code, "change the settings or the question" if error.status_code < 500 else "look at its log"
+            )
             return ServerError(f"the model server refused ({_said(error)})", remedy.format(after=after))
         return ServerError(f"the model server gave up ({_said(error)})", "try again, or look at its log")
 

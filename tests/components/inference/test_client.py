@@ -199,7 +199,7 @@ def test_a_server_that_ends_in_the_middle_is_told_after_what_it_said(chat_server
         (401, {}, "set LAPIDAR_ENDPOINT_TOKEN"),
         (404, {}, "choose one of the models"),
         (413, {}, "shorten the conversation"),
-        (422, {}, "change the request"),
+        (422, {}, "change the settings"),
         (429, {"Retry-After": "3"}, "try again in 3 s"),
         (503, {"Retry-After": "9"}, "try again in 9 s"),
         (500, {}, "look at its log"),

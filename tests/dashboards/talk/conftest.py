@@ -9,7 +9,10 @@ import asyncio
 import fcntl
 import json
 import math
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,9 +21,11 @@ from typing import Any
 
 import pytest
 
+import dashboards
 from components import local_services
 from components.settings import Settings
 
+CHROMIUM = Path("/usr/bin/chromium")
 HOSTILE = (
     "<img src=http://evil.invalid/x.png onerror=alert(1)> ![x](http://evil.invalid/y.png) [link](http://evil.invalid) **bold** $x$"
 )
@@ -161,3 +166,64 @@ def serving(tmp_path: Path) -> Iterator[Serving]:
 def home(tmp_path: Path) -> Settings:
     """The settings of the home that ``serving`` and ``open_page`` use."""
     return Settings(home=tmp_path / "home")
+
+
+class Site:
+    """The dashboard in a process of its own, on a home whose model server speaks as ``Speaker`` does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = Settings(home=folder / "home")
+        self.speaker = Speaker(("m@champion", "n@champion"))
+        self._lock = announce(self.home.root, self.speaker.url)
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            self.url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        app = Path(dashboards.__file__).with_name("app.py")
+        command = [sys.executable, "-m", "streamlit", "run", str(app), "--server.port", self.url.rsplit(":", 1)[1]]
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("LAPIDAR_")}
+        environment = kept | {"LAPIDAR_HOME": str(self.home.root), "PYTHONPATH": str(app.parents[1])}
+        self._log = (folder / "dashboard.log").open("wb")
+        self._process = subprocess.Popen(command, env=environment, stdout=self._log, stderr=self._log)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection(("127.0.0.1", int(command[-1])), 0.5).close()
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise AssertionError((folder / "dashboard.log").read_text())
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self.speaker.stop()
+        for each in (self._lock, self._log):
+            each.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A running dashboard for a file's browser tests."""
+    running = Site(tmp_path_factory.mktemp("site"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Debian's Chromium, driven by Playwright."""
+    if not CHROMIUM.exists():
+        pytest.skip(f"{CHROMIUM} isn't there; install the package chromium")
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+    flags += ["--disable-component-update", "--disable-sync"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=flags)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(name="announce")
+def _announce() -> Callable[..., Any]:
+    """``announce(home, url)``: the function of this file."""
+    return announce

@@ -1,0 +1,136 @@
+"""Chat, Arena and Playground in a real browser: hover, keyboard, stop, reload, closed pages, and nothing fetched from outside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from components.reviews import arena, conversations
+from components.reviews.standing import votes
+from dashboards.access import _user
+
+pytestmark = pytest.mark.browser
+OWNER = _user()
+WAIT = 30_000
+
+
+@pytest.fixture
+def page(chromium: Any, site: Any) -> Iterator[Any]:
+    """A page that notes what it asks other hosts for, dialogs, and errors of its scripts."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(WAIT)
+    found = context.new_page()
+    found.outside, found.trouble = [], []
+    found.on(
+        "request",
+        lambda request: None if request.url.startswith((site.url, "data:", "blob:")) else found.outside.append(request.url),
+    )
+    found.on("dialog", lambda dialog: found.trouble.append(dialog.message))
+    found.on("pageerror", lambda error: found.trouble.append(str(error)))
+    yield found
+    context.close()
+    assert found.trouble == []
+
+
+def settled(page: Any) -> None:
+    """Waits until the page's script has run: what is typed before belongs to a page that is being replaced."""
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+
+
+def ask(page: Any, question: str) -> None:
+    box = page.get_by_test_id("stChatInputTextArea")
+    box.fill(question)
+    box.press("Enter")
+
+
+def eventually(true: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it didn't come true"
+        time.sleep(0.05)
+
+
+def test_tokens_tell_their_alternatives_and_markup_stays_text(page: Any, site: Any) -> None:
+    page.goto(f"{site.url}/chat?model=m@champion")
+    page.get_by_test_id("stChatInputTextArea").wait_for()
+    settled(page)
+    page.get_by_role("button", name="Settings").click()
+    field = page.get_by_role("spinbutton", name="Token alternatives")
+    field.fill("2")
+    field.press("Enter")
+    settled(page)
+    page.keyboard.press("Escape")
+    ask(page, "hostile")
+    token = page.locator(".token").first
+    token.hover()
+    tip = page.locator(".tip")
+    tip.wait_for(state="visible")
+    assert "50.0 %" in tip.inner_text()
+    assert "other0" in tip.inner_text()
+    assert "<img src=http://evil.invalid" in token.inner_text()
+    assert page.locator("img[src*=evil], a[href*=evil]").count() == 0
+    assert [url for url in page.outside if "evil" in url] == []
+
+
+def test_an_answer_is_stopped_by_key_and_the_slot_is_free(page: Any, site: Any) -> None:
+    page.goto(f"{site.url}/chat?model=m@champion")
+    ask(page, "slow please")
+    page.get_by_text("word3").wait_for()
+    page.keyboard.press("Escape")
+    page.get_by_text("Stopped; this is what came until then.").wait_for()
+    eventually(lambda: site.speaker.running == 0, 1.0)
+    assert page.get_by_role("button", name="Retry").is_enabled()
+
+
+def test_a_reloaded_page_goes_on_and_a_closed_one_harms_nothing(page: Any, site: Any) -> None:
+    page.goto(f"{site.url}/chat?model=m@champion")
+    ask(page, "slow again")
+    page.get_by_text("word2").wait_for()
+    page.reload()
+    page.get_by_text("word9").wait_for()
+    name = page.url.split("c=")[1].split("&")[0]
+    page.goto("about:blank")
+    eventually(lambda: len(conversations.load(site.home, OWNER, name).messages) == 2)
+    answer = conversations.load(site.home, OWNER, name).messages[1]
+    assert (len(answer.content.split()), answer.details["finish"]) == (100, "stop")
+
+
+def test_ten_blind_votes_by_keyboard(page: Any, site: Any) -> None:
+    arena.add_prompts(site.home, [f"how many of {number}?" for number in range(10)], "somebody")
+    page.goto(f"{site.url}/arena?models=models:/m/1,models:/n/1")
+    keys: dict[str, arena.Choice] = {"a": "a", "b": "b", "t": "tie", "x": "both_bad"}
+    given = []
+    for number in range(10):
+        page.get_by_role("button", name="A is better").wait_for()
+        page.get_by_text(f"how many of {number}?", exact=True).wait_for()
+        main = page.get_by_test_id("stMain").inner_text()
+        assert "models:/m/1" not in main
+        assert "models:/n/1" not in main
+        key = list(keys)[number % 4]
+        page.keyboard.press(key)
+        given.append(keys[key])
+        page.get_by_role("button", name="Next").wait_for()
+        assert "models:/m/1" in page.get_by_test_id("stMain").inner_text()
+        page.keyboard.press("n")
+    page.get_by_text("You have voted on every prompt").wait_for()
+    assert [vote.choice for vote in votes(site.home)] == given
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", ["chat", "arena", "playground"])
+def test_nothing_is_wider_than_a_phone(chromium: Any, site: Any, view: str, scheme: str) -> None:
+    context = chromium.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    found = context.new_page()
+    found.goto(f"{site.url}/{view}")
+    found.get_by_test_id("stMain").get_by_role("heading", level=1).wait_for(timeout=WAIT)
+    found.get_by_text("Longest answer" if view != "chat" else "Beside it").first.wait_for(timeout=WAIT)
+    wide = found.evaluate(
+        "[...document.querySelectorAll('[data-testid=stMain] *')].filter(e => e.getBoundingClientRect().right > 391).length"
+    )
+    background = found.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
+    context.close()
+    assert wide == 0
+    assert (background == "rgb(255, 255, 255)") == (scheme == "light")
