@@ -39,8 +39,8 @@ def version(name: str) -> str:
 class Speaker:
     """The server, which does what a question says.
 
-    ``slow`` is answered a word at a time, at ``die`` the connection breaks, to ``hostile`` the answer is markup, about ``how many``
-    samples disagree; everything else is said back.
+    ``slow`` is answered a word at a time (``slowly``: fewer words), at ``die`` the connection breaks, to ``hostile`` the answer is
+    markup, about ``how many`` samples disagree; with tools the first is called; everything else is said back.
     """
 
     def __init__(self, models: tuple[str, ...]) -> None:
@@ -83,6 +83,13 @@ class Speaker:
         self.running += 1
         try:
             count = 0
+            if body.get("tools") and body["messages"][-1]["role"] == "user":
+                call = {"name": body["tools"][0]["function"]["name"], "arguments": json.dumps({"expression": asked})}
+                calls = [{"index": 0, "id": "call-1", "type": "function", "function": call}]
+                yield _line(body, 0, {"content": "Let me see."}, None)
+                yield _line(body, 0, {"tool_calls": calls}, "tool_calls")
+                yield "data: [DONE]\n\n"
+                return
             for index in range(body.get("n", 1)):
                 for number, word in enumerate(self._words(body["model"], asked, index)):
                     if "slow" in asked or "die" in asked:
@@ -116,7 +123,7 @@ class Speaker:
         if "how many" in asked:
             return ["The answer is ", ["7", "7", "8"][index % 3], "."]
         if "slow" in asked or "die" in asked:
-            return [f"word{number} " for number in range(100)]
+            return [f"word{number} " for number in range(20 if "slowly" in asked else 100)]
         return [f"{model} heard:", *(f" {word}" for word in asked.split())]
 
 

@@ -58,7 +58,7 @@ def test_without_a_server_nothing_is_asked(open_page: Opener, home: Settings) ->
 
 def test_names_come_after_the_vote_and_both_answers_at_once(open_page: Opener, serving: Serving, home: Settings) -> None:
     speaker = serving("m@champion", "n@champion")
-    queue(home, "slow hello")
+    queue(home, "slowly hello")
     page = open_page("arena", models=MODELS)
     assert "Both models are answering" in said(page)
     assert "word" not in said(page)

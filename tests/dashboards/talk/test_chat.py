@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -289,3 +290,28 @@ def test_what_a_model_says_is_shown_as_it_is(open_page: Opener, serving: Serving
     assert any("<img src=" in text for text in texts(page))
     assert not page.get("html")
     assert "evil" not in "".join(each.value for each in [*page.markdown, *page.caption])
+
+
+def test_tools_are_used_shown_kept_and_traced(
+    open_page: Opener, serving: Serving, home: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delivered: list[Settings] = []
+    monkeypatch.setattr(
+        "components.mlflow_traces.deliver", lambda settings, *_: delivered.append(settings)
+    )  # MLflow has its own test
+    serving("m@champion")
+    begun = conversations.create(home, OWNER, settings={"model": "m@champion", "tools": ["calculator"]})
+    page = open_page("chat", c=begun)
+    ask(page, "17 * 3")
+    kept = settled(page, home)
+    assert kept.messages[1].content == "m@champion heard: 51"
+    (step,) = kept.messages[1].details["steps"]
+    assert (step["name"], step["result"], step["ok"], step["said"]) == ("calculator", "51", True, "Let me see.")
+    assert "Used calculator" in [each.label for each in page.expander]
+    assert "51" in [each.value for each in page.code]
+    (trace,) = (home.root / "traces").glob("*.json")
+    assert [span["type"] for span in json.loads(trace.read_text())["spans"]] == ["AGENT", "CHAT_MODEL", "TOOL", "CHAT_MODEL"]
+    deadline = time.monotonic() + 10
+    while not delivered and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert delivered == [home]
