@@ -1,14 +1,155 @@
-"""Data."""
+"""Dataset versions: what there is, rows, figures, what changed between two, and what was found of benchmarks in them."""
 
 from __future__ import annotations
 
+import json
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
 import streamlit as st
 
-from dashboards.ui import states
+from components.contamination import found as contaminated
+from components.data import diff, profile, records
+from components.data.prepare import SPLITS
+from dashboards import ui
+from dashboards.parts import contamination, paging, versions
+from dashboards.ui import charts, export, numbers, page_state, safe, states
 from dashboards.ui.text import t
+
+SECTIONS = ("rows", "figures", "diff", "contamination")
+_PAGE = 10
 
 
 def page() -> None:
     """Draws the page."""
     st.title(t("ui.page_data"))
-    states.empty(t("ui.nothing"), t("ui.nothing_todo"), "lapidar run quickstart")
+    found = _versions(str(ui.settings().root), str(Path.cwd()))
+    if not found:
+        states.empty(t("data.none"), t("data.none_todo"), "lapidar data build quickstart", ":material/dataset:")
+        return
+    names = list(dict.fromkeys(version.name for version in found))
+    here = next((version.name for version in found if version.cached), names[0])
+    asked = page_state.get("version", here, names)
+    chosen = st.selectbox(t("data.version"), names, index=names.index(asked), format_func=lambda name: _label(found, name), key="data-version")
+    page_state.put(version=chosen)
+    with st.expander(t("data.all", n=len(found)), icon=":material/list:"):
+        st.dataframe([{**each.dump(), "size": numbers.size(each.size)} for each in found], hide_index=True, width="stretch")
+        export.download([each.dump() for each in found], "dataset-versions")
+    section = st.segmented_control(
+        t("data.section"),
+        SECTIONS,
+        default=page_state.get("section", "rows", SECTIONS),
+        format_func=lambda name: t(f"data.section_{name}"),
+        label_visibility="collapsed",
+        required=True,
+        key="data-section",
+    )
+    page_state.put(section=None if section == "rows" else section)
+    with states.guarded(t("data.not_here")):
+        if section == "diff":
+            _diff(chosen, names)
+        elif section == "contamination":
+            _contamination(next(each.md5 for each in found if each.name == chosen))
+        else:
+            _content(chosen, str(section))
+
+
+def _label(found: list[diff.Version], name: str) -> str:
+    one = next(each for each in found if each.name == name)
+    here = "" if one.cached else f" · {t('data.elsewhere')}"
+    return f"{name} · {one.method or '–'} · {numbers.size(one.size)}{here}"
+
+
+def _content(name: str, section: str) -> None:
+    """One split of a version: its rows, or its figures."""
+    with diff.content(name, ui.settings(), Path.cwd()) as (_, files):
+        splits = [split for split in SPLITS if f"{split}.jsonl" in files]
+        asked = page_state.get("split", splits[0], splits)
+        split = st.segmented_control(t("data.split"), splits, default=asked, required=True, key="data-split")
+        if split != asked:
+            page_state.put(page=None)
+        page_state.put(split=None if split == splits[0] else split)
+        path = files[f"{split}.jsonl"]
+        known = _profile(str(path), path.stat().st_mtime_ns)
+        if section == "figures":
+            _figures(known)
+            return
+        number = paging.turn(-(-known.rows // _PAGE), known.rows)
+        for row in islice(records.read(path), (number - 1) * _PAGE, number * _PAGE):
+            with st.container(border=True):
+                for field, value in row.items():
+                    st.caption(safe.plain(field))
+                    safe.text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _figures(known: profile.Profile) -> None:
+    left, right = st.columns(2)
+    left.metric(t("data.rows"), f"{known.rows:,}", border=True)
+    right.metric(t("data.repeated"), f"{known.repeated:,}", border=True)
+    st.markdown(f"##### {t('data.lengths')}")
+    st.dataframe(
+        [{t("data.field"): n, **{t(f"data.{k}"): v[k] for k in ("least", "median", "p95", "most")}} for n, v in known.lengths.items()],
+        hide_index=True,
+        width="stretch",
+    )
+    for name, spread in known.lengths.items():
+        _bars([{"x": low, "rows": count} for low, _, count in spread["bins"]], f"{name}: {t('data.words')}", f"length-{name}", "quantitative")
+    for name, counts in known.labels.items():
+        _bars([{"x": value, "rows": count} for value, count in counts.items()], name, f"label-{name}", "nominal")
+    if known.duplicates:
+        st.markdown(f"##### {t('data.duplicates')}")
+        st.dataframe([{t("data.rows"): count, t("data.text"): text} for text, count in known.duplicates], hide_index=True, width="stretch")
+
+
+def _bars(rows: list[dict[str, Any]], title: str, key: str, kind: Any) -> None:
+    import altair as alt
+
+    source: Any = alt.Data
+    chart = alt.Chart(source(values=rows)).mark_bar(color=charts.PALETTE[0]).encode(
+        x=alt.X("x", type=kind, title=title), y=alt.Y("rows", type="quantitative", title=t("data.rows"))
+    )
+    charts.draw(chart, height=170, key=key, alt_text=title)
+
+
+def _diff(chosen: str, names: list[str]) -> None:
+    others = [name for name in names if name != chosen]
+    if not others:
+        st.caption(t("data.no_other"))
+        return
+    asked = page_state.get("with", others[0], others)
+    other = st.selectbox(t("data.since"), others, index=others.index(asked), key="data-with")
+    page_state.put(**{"with": other})
+    found = diff.diff(other, chosen, ui.settings(), Path.cwd())
+    kinds = ("added", "removed", "changed", "unchanged")
+    st.dataframe(
+        [{t("data.split"): split, **{t(f"data.{kind}"): each[kind] for kind in kinds}} for split, each in found["splits"].items()],
+        hide_index=True,
+        width="stretch",
+    )
+    for split, each in found["splits"].items():
+        for kind, rows in each["samples"].items():
+            for row in rows:
+                st.caption(f"{safe.plain(split)} · {t(f'data.{kind}')}")
+                safe.code(json.dumps(row, ensure_ascii=False, indent=1), "json")
+
+
+def _contamination(md5: str) -> None:
+    """What the runs of registered versions found in this dataset."""
+    for version in versions.all_versions():
+        if version.tags.get("lapidar.dataset.md5") == md5:
+            evidence = versions.shown(version.uri)["evidence"]
+            page_state.link("evaluation", version.uri, {"name": version.name, "version": version.version})
+            contamination.draw(evidence["contamination"], contaminated.matches(evidence, ui.settings()))
+            return
+    states.empty(t("data.not_searched"), t("data.not_searched_todo"), "lapidar contamination data/sft.jsonl SUITE")
+
+
+@st.cache_data(ttl=30, show_spinner=False)
+def _versions(home: str, project: str) -> list[diff.Version]:
+    return diff.versions(ui.settings(), Path(project))
+
+
+@st.cache_data(ttl=3600, max_entries=32)
+def _profile(path: str, changed: int) -> profile.Profile:
+    return profile.profile(Path(path))
