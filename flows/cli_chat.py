@@ -118,7 +118,7 @@ class Chat:
         if use.first_token is not None:
             parts.append(f"first after {use.first_token:.2f} s")
         if (cache := use.cache) is not None and cache.full_nbytes:
-            parts.append(f"cache {cache.method}: {cache.nbytes / cache.full_nbytes:.0%} of {cache.full_nbytes >> 10:,} KB")
+            parts.append(f"cache {cache.nbytes / cache.full_nbytes:.0%} of {cache.full_nbytes >> 10:,} KB")
         if use.reused_tokens:
             parts.append(f"{use.reused_tokens} tokens known from before")
         if ended.reason != "answer":

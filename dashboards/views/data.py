@@ -31,7 +31,9 @@ def page() -> None:
     names = list(dict.fromkeys(version.name for version in found))
     here = next((version.name for version in found if version.cached), names[0])
     asked = page_state.get("version", here, names)
-    chosen = st.selectbox(t("data.version"), names, index=names.index(asked), format_func=lambda name: _label(found, name), key="data-version")
+    chosen = st.selectbox(
+        t("data.version"), names, index=names.index(asked), format_func=lambda name: _label(found, name), key="data-version"
+    )
     page_state.put(version=chosen)
     with st.expander(t("data.all", n=len(found)), icon=":material/list:"):
         st.dataframe([{**each.dump(), "size": numbers.size(each.size)} for each in found], hide_index=True, width="stretch")
@@ -89,25 +91,32 @@ def _figures(known: profile.Profile) -> None:
     right.metric(t("data.repeated"), f"{known.repeated:,}", border=True)
     st.markdown(f"##### {t('data.lengths')}")
     st.dataframe(
-        [{t("data.field"): n, **{t(f"data.{k}"): v[k] for k in ("least", "median", "p95", "most")}} for n, v in known.lengths.items()],
+        [
+            {t("data.field"): n, **{t(f"data.{k}"): v[k] for k in ("least", "median", "p95", "most")}}
+            for n, v in known.lengths.items()
+        ],
         hide_index=True,
         width="stretch",
     )
     for name, spread in known.lengths.items():
-        _bars([{"x": low, "rows": count} for low, _, count in spread["bins"]], f"{name}: {t('data.words')}", f"length-{name}", "quantitative")
+        bins = [{"x": low, "rows": count} for low, _, count in spread["bins"]]
+        _bars(bins, f"{name}: {t('data.words')}", f"length-{name}", "quantitative")
     for name, counts in known.labels.items():
         _bars([{"x": value, "rows": count} for value, count in counts.items()], name, f"label-{name}", "nominal")
     if known.duplicates:
         st.markdown(f"##### {t('data.duplicates')}")
-        st.dataframe([{t("data.rows"): count, t("data.text"): text} for text, count in known.duplicates], hide_index=True, width="stretch")
+        rows = [{t("data.rows"): count, t("data.text"): text} for text, count in known.duplicates]
+        st.dataframe(rows, hide_index=True, width="stretch")
 
 
 def _bars(rows: list[dict[str, Any]], title: str, key: str, kind: Any) -> None:
     import altair as alt
 
     source: Any = alt.Data
-    chart = alt.Chart(source(values=rows)).mark_bar(color=charts.PALETTE[0]).encode(
-        x=alt.X("x", type=kind, title=title), y=alt.Y("rows", type="quantitative", title=t("data.rows"))
+    chart = (
+        alt.Chart(source(values=rows))
+        .mark_bar(color=charts.PALETTE[0])
+        .encode(x=alt.X("x", type=kind, title=title), y=alt.Y("rows", type="quantitative", title=t("data.rows")))
     )
     charts.draw(chart, height=170, key=key, alt_text=title)
 

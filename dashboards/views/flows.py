@@ -57,7 +57,8 @@ def _runs(prefect: Orchestrator) -> None:
     page_state.put(show=None if wanted == "all" else wanted)
     total = prefect.count(wanted)
     if not total:
-        states.empty(t("flows.no_runs"), t("flows.no_runs_todo"), 'lapidar deploy quickstart --cron "0 3 * * *"', ":material/schedule:")
+        command = 'lapidar deploy quickstart --cron "0 3 * * *"'
+        states.empty(t("flows.no_runs"), t("flows.no_runs_todo"), command, ":material/schedule:")
         return
     number = paging.turn(-(-total // _PAGE), total)
     for run in prefect.runs(wanted, (number - 1) * _PAGE, _PAGE):
@@ -131,7 +132,9 @@ def _slots(prefect: Orchestrator) -> None:
     """Queues with their limits and who works on them; GPU slots are global concurrency limits."""
     for pool in prefect.pools():
         st.markdown(f"##### {safe.plain(pool['name'])} · {safe.plain(pool['type'])} · {safe.plain(pool.get('status') or '')}")
-        rows = [{t("flows.queue"): q["name"], t("flows.limit"): _limit(q), t("flows.priority"): q["priority"]} for q in pool["queues"]]
+        rows = [
+            {t("flows.queue"): q["name"], t("flows.limit"): _limit(q), t("flows.priority"): q["priority"]} for q in pool["queues"]
+        ]
         st.dataframe(rows, hide_index=True, width="stretch")
         workers = ", ".join(f"{worker['name']} ({worker['status']})" for worker in pool["workers"])
         st.caption(t("flows.workers", names=safe.plain(workers or "–")))
@@ -139,7 +142,8 @@ def _slots(prefect: Orchestrator) -> None:
     limits = prefect.slots()
     st.markdown(f"##### {t('flows.section_slots')}")
     for each in limits:
-        st.progress(min(1.0, each["active_slots"] / max(1, each["limit"])), f"{safe.plain(each['name'])}: {each['active_slots']} / {each['limit']}")
+        used, limit = each["active_slots"], each["limit"]
+        st.progress(min(1.0, used / max(1, limit)), f"{safe.plain(each['name'])}: {used} / {limit}")
     if not limits:
         st.caption(t("flows.no_slots"))
 
@@ -151,8 +155,10 @@ def badge(run: Mapping[str, Any]) -> str:
 
 
 def _when(run: Mapping[str, Any]) -> str:
-    at = run.get("start_time") or run.get("expected_start_time")
-    ago = numbers.ago(datetime.fromisoformat(at)) if run.get("start_time") else str(at or "–")[:16].replace("T", " ")
+    if (started := run.get("start_time")) is not None:
+        ago = numbers.ago(datetime.fromisoformat(started))
+    else:
+        ago = str(run.get("expected_start_time") or "–")[:16].replace("T", " ")
     return f"{ago} · {numbers.duration(run.get('total_run_time'))}"
 
 
