@@ -22,7 +22,7 @@ from components.mlflow_client import Connection
 from components.recipe import RegisterConfig
 from components.versions import Version
 
-LATER = ("judgement", "votes", "contamination", "evaluation", "speed", "noise")
+LATER = ("judgement", "votes", "contamination", "evaluation", "speed", "noise", "parity")
 _COMPARED = ("champion", "guards")
 
 
@@ -84,6 +84,10 @@ def _with(evidence: Evidence, fields: Mapping[str, Any]) -> Evidence:
     changed = {name: json.loads(json.dumps(value)) for name, value in fields.items() if name in names}
     if "evaluation" in changed:
         changed["evaluation"] = {**evidence.evaluation, **changed["evaluation"]}
+    if "parity" in changed:  # how it is served; what was compared before it was registered stays
+        if changed["parity"].keys() != {"served"}:
+            raise InputError("of parity only 'served' can be added; the rest is compared before a version is registered")
+        changed["parity"] = {**evidence.parity, **changed["parity"]}
     return replace(evidence, **changed)
 
 

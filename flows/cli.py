@@ -335,10 +335,16 @@ def serve(
         Path | None, typer.Option("--token-file", help="Bearer tokens, one a line; LAPIDAR_SERVER_TOKEN is one, too.")
     ] = None,
     max_request: Annotated[str, typer.Option("--max-request", help="Size of the largest request.")] = "4MiB",
+    verify: Annotated[
+        str | None,
+        typer.Option("--verify", help="Serve nothing; hold the running server's answers against NAME/VERSION's weights."),
+    ] = None,
 ) -> None:
     """Serve models behind OpenAI's API: chat, completions, streaming. Loads them when they are asked for."""
     from flows import cli_serve
 
+    if verify is not None:
+        raise typer.Exit(cli_serve.verify(verify, host, port))
     cli_serve.serve(models or [], adapter or [], host, port, memory, queue, token_file, max_request)
 
 

@@ -7,6 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
+from components import local_services
 from components.errors import LapidarError
 from components.settings import Settings
 
@@ -43,6 +44,24 @@ def serve(
         config.memory(most_bytes, settings),
     )
     _run(found)
+
+
+def verify(model: str, host: str, port: int) -> int:
+    """Compares a running server with a registered version's weights, and adds the result to its evidence; 1 where they differ."""
+    from components.inference.local import local_ref
+    from components.inference.server.verify import verify as compare
+    from components.registry import Registry
+
+    settings = Settings()
+    registry = Registry(settings, local_services.address(settings, "mlflow"))
+    version = registry.resolve(f"models:/{model.removeprefix('models:/')}")
+    token = settings.server_token.get_secret_value() if settings.server_token else None
+    name = version.uri.removeprefix("models:/")
+    found = compare(f"http://{host}:{port}/v1", name, local_ref(version.uri, settings), token)
+    registry.supplement(version.uri, {"parity": {"served": found}}, who="lapidar serve --verify")
+    tokens = "identical tokens" if found["identical_tokens"] and found["same_prompts"] else "other tokens"
+    print(f"{version.uri} as served: {tokens}, log-probabilities differ by at most {found['max_logprob_difference']:.2g}")
+    return 0 if found["ok"] else 1
 
 
 def _run(config: object) -> None:

@@ -26,6 +26,8 @@ def check(case: Case) -> list[Reason]:
             reasons.append(_close(name, parity[name], case.config))
         elif name == "merged" or exported:
             reasons.append(Reason(_NAME, "unknown", f"{name}: parity was not computed"))
+    if "served" in parity:
+        reasons.append(_served(parity["served"]))
     if parity.get("ok") is not True:
         reasons.append(Reason(_NAME, "fail", "the parity stage found a mismatch"))
     return reasons
@@ -41,6 +43,17 @@ def _reload(name: str, found: Mapping[str, Any] | None) -> Reason:
     tokens = "identical tokens" if same is True else "other tokens"
     figures = {"identical_tokens": same, "max_logit_difference": difference, "limit": LOGIT_TOLERANCE}
     return Reason(_NAME, verdict, f"{name}: {tokens}, logits differ by at most {difference:.2g}", figures)
+
+
+def _served(found: Mapping[str, Any]) -> Reason:
+    """Compared after registration, with a running server; a version that was never served has no such reason."""
+    same, difference = found.get("identical_tokens"), number(found.get("max_logprob_difference"))
+    if same is None or difference is None:
+        return Reason(_NAME, "unknown", "served: tokens or log-probabilities were not compared")
+    tokens = "identical tokens" if same is True else "other tokens"
+    text = f"served: {tokens}, log-probabilities differ by at most {difference:.2g}"
+    figures = {"identical_tokens": same, "same_prompts": found.get("same_prompts"), "max_logprob_difference": difference}
+    return Reason(_NAME, "pass" if found.get("ok") is True else "fail", text, figures)
 
 
 def _close(name: str, found: Mapping[str, Any], config: RegisterConfig) -> Reason:
