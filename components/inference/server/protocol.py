@@ -175,7 +175,7 @@ class ChatRequest(_Request):
         from components.agents import toolcalls
 
         try:
-            tools, forced = toolcalls.chosen(toolcalls.checked(self.tools or []), self.tool_choice if self.tools else None)
+            tools, forced = toolcalls.chosen(toolcalls.checked(self.tools or []), self.tool_choice)
         except InputError as error:
             raise ApiError(400, str(error), param="tools", code="invalid_tools") from error
         if forced and self.response_format and self.response_format["type"] != "text":
