@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -147,7 +148,9 @@ def compare(model: Path, home: Path, arguments: argparse.Namespace) -> None:
                 found[name].append(
                     round_of(url, known, arguments.chats, arguments.answers, arguments.tokens, tokenizer, 1000 * repeat)
                 )
-            print(f"{name}: {found[name][-1].rate:,.0f} tokens/s", file=sys.stderr, flush=True)
+            last = found[name][-1]
+            first = statistics.median(last.first)
+            print(f"{name}: {last.rate:,.0f} tokens/s, first token after {first:.3f} s", file=sys.stderr, flush=True)
     print(f"\n{arguments.chats} chats, {arguments.answers} answers of at most {arguments.tokens} tokens each, {model.name}:\n")
     print("| server | tokens/s (median of rounds) | rounds | first token, median | 95 % |\n| --- | --- | --- | --- | --- |")
     for name, rounds in found.items():
@@ -190,6 +193,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--requests", type=int, default=10_000)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that a killed benchmark ends its servers
     with tempfile.TemporaryDirectory() as scratch:
         model = Path(scratch, arguments.model.name)
         shutil.copytree(arguments.model, model)
