@@ -9,8 +9,7 @@ side stays in the database; ``models_of`` is for the process that asks the model
     match = shown(settings, match.id, "ada")                             # now with answers
     revealed = vote(settings, match.id, "a", "ada", seconds=4.2)
 
-Sides follow Efron's biased coin (Biometrika 1971) per reviewer and pair: the side on which a model stood less often gets it
-with probability 2/3. So sides stay balanced, and having seen the last names doesn't tell the next ones.
+Who stands where is drawn by ``components.reviews.drawing``.
 """
 
 from __future__ import annotations
@@ -21,7 +20,6 @@ import math
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import Any, Literal, get_args
 
 from sqlalchemy import exists, func, select
@@ -30,6 +28,7 @@ from sqlalchemy.orm import Session
 from components.data.separate import normalised
 from components.database.review_models import ArenaAnswer, ArenaMatch, ArenaPrompt, ArenaVote
 from components.errors import InputError
+from components.reviews import drawing
 from components.reviews.opened import LONGEST_NAME, Place, named, opened, secret
 from components.reviews.standing import agreement as agreement
 from components.reviews.standing import ranking as ranking
@@ -37,8 +36,6 @@ from components.reviews.standing import ranking as ranking
 Choice = Literal["a", "b", "tie", "both_bad"]
 Side = Literal["a", "b"]
 CHOICES: tuple[Choice, ...] = get_args(Choice)
-_FAIRER = 2 / 3
-_LONGEST_MODEL = 500
 
 
 class AlreadyVoted(InputError):
@@ -131,18 +128,18 @@ def next_match(place: Place, reviewer: str, models: Sequence[str], prompt: int |
     Raises:
         InputError: if fewer than two models are named, one by an alias, or the reviewer has voted on ``prompt`` already.
     """
-    reviewer, known = named(reviewer), _contenders(models)
+    reviewer, known = named(reviewer), drawing.contenders(models)
     with opened(place).write() as session:
         salt = secret(session, lock=True)  # matches are drawn one after another: sides stay balanced, pairs as well
         open_match = _open(session, reviewer, known, prompt)
         if open_match is not None:
             return _shown(session, open_match)
-        chosen = _next_prompt(session, reviewer, prompt)
+        chosen = drawing.next_prompt(session, reviewer, prompt)
         if chosen is None:
             return None
         number = session.scalar(select(func.count()).select_from(ArenaMatch)) or 0
-        pair = _pair(session, chosen, known, _draw(salt, "pair", number))
-        a, b = _seated(session, reviewer, pair, _draw(salt, "side", number))
+        pair = drawing.pair(session, chosen, known, drawing.draw(salt, "pair", number))
+        a, b = drawing.seated(session, reviewer, pair, drawing.draw(salt, "side", number))
         row = ArenaMatch(id=secrets.token_urlsafe(16), reviewer=reviewer, prompt=chosen, a=a, b=b)
         session.add(row)
         session.flush()
@@ -257,18 +254,6 @@ def revealed(place: Place, match: str, reviewer: str) -> Revealed:
         return Revealed(row.a, row.b, choice)
 
 
-def _contenders(models: Sequence[str]) -> list[str]:
-    known = sorted(set(models))
-    if len(known) < 2:
-        raise InputError(f"a match needs two different models; {', '.join(known) or 'none'} was given")
-    for model in known:
-        if not model.strip() or len(model) > _LONGEST_MODEL:
-            raise InputError(f"a model's name has 1 to {_LONGEST_MODEL} characters; this one has {len(model)}")
-        if "@" in model:
-            raise InputError(f"{model} may mean another version tomorrow; name the version, e.g. models:/name/3")
-    return known
-
-
 def _prompt(session: Session, text: str, author: str, origin: str) -> int:
     digest = hashlib.sha256(normalised(text).encode("utf-8", "surrogatepass")).hexdigest()
     known = session.scalars(select(ArenaPrompt).where(ArenaPrompt.digest == digest)).one_or_none()
@@ -289,50 +274,6 @@ def _open(session: Session, reviewer: str, models: Sequence[str], prompt: int | 
     if prompt is not None:
         query = query.where(ArenaMatch.prompt == prompt)
     return session.scalars(query.order_by(ArenaMatch.created_at).limit(1)).one_or_none()
-
-
-def _next_prompt(session: Session, reviewer: str, prompt: int | None) -> int | None:
-    met = exists().where(ArenaMatch.reviewer == reviewer, ArenaMatch.prompt == ArenaPrompt.id)
-    if prompt is None:
-        query = select(ArenaPrompt.id).where(ArenaPrompt.active == 1, ~met).order_by(ArenaPrompt.id).limit(1)
-        return session.scalars(query).one_or_none()
-    if session.scalars(select(ArenaPrompt.id).where(ArenaPrompt.id == prompt)).one_or_none() is None:
-        raise InputError(f"there is no prompt {prompt} in the arena")
-    if session.scalar(select(ArenaMatch.id).where(ArenaMatch.reviewer == reviewer, ArenaMatch.prompt == prompt)) is not None:
-        raise InputError("you met this prompt before; each reviewer meets a prompt once, so write another one")
-    return prompt
-
-
-def _pair(session: Session, prompt: int, models: Sequence[str], draw: float) -> tuple[str, str]:
-    """The pair that others met on this prompt, else the one that has met least."""
-    rows = session.execute(
-        select(ArenaMatch.a, ArenaMatch.b, ArenaMatch.prompt == prompt).where(ArenaMatch.a.in_(models), ArenaMatch.b.in_(models))
-    ).all()
-    here, everywhere = dict.fromkeys(combinations(models, 2), 0), dict.fromkeys(combinations(models, 2), 0)
-    for a, b, same in rows:
-        pair = (min(a, b), max(a, b))
-        everywhere[pair] += 1
-        here[pair] += bool(same)
-    order = sorted(everywhere, key=lambda pair: (-here[pair], everywhere[pair]))
-    best = [pair for pair in order if (here[pair], everywhere[pair]) == (here[order[0]], everywhere[order[0]])]
-    return best[int(draw * len(best))]
-
-
-def _seated(session: Session, reviewer: str, pair: tuple[str, str], draw: float) -> tuple[str, str]:
-    """(model on side a, model on side b)."""
-    first, second = pair
-    query = select(ArenaMatch.a, func.count()).where(
-        ArenaMatch.reviewer == reviewer, ArenaMatch.a.in_(pair), ArenaMatch.b.in_(pair)
-    )
-    stood: dict[str, int] = {model: count for model, count in session.execute(query.group_by(ArenaMatch.a))}
-    ahead = stood.get(first, 0) - stood.get(second, 0)
-    chance = 0.5 if ahead == 0 else 1 - _FAIRER if ahead > 0 else _FAIRER
-    return (first, second) if draw < chance else (second, first)
-
-
-def _draw(salt: str, what: str, number: int) -> float:
-    """A number in [0, 1) that follows from the database's secret and the match's number."""
-    return int(hashlib.sha256(f"{salt}\0{what}\0{number}".encode()).hexdigest()[:13], 16) / 2**52
 
 
 def _match(session: Session, match: str, reviewer: str | None = None, lock: bool = False) -> ArenaMatch:
