@@ -125,7 +125,8 @@ def reader(settings: Settings, repeats: int) -> dict[str, tuple[float, float]]:
 
     def compare() -> None:
         history = History(settings)
-        assert len(history.curves(history.details(ids), compared)) == COMPARED * len(compared)
+        found = history.curves(history.details(ids), compared)
+        assert len(found) == COMPARED * len(compared), [(each.run, each.metric) for each in found]
 
     query = "metrics.`suite3.accuracy.value` > 0.9 and tags.`lapidar.gate` = 'pass'"
     return {
