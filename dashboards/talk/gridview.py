@@ -36,7 +36,7 @@ def means(rows: Sequence[Mapping[str, Any]], names: Sequence[str], words: Mappin
         found = summary(rows, name)
         if not found:
             continue
-        heat, top = t("talk.temperature"), t("talk.top_p")
+        heat, top = t("talk.set_temperature"), t("talk.set_top_p")
         series = list(dict.fromkeys(f"{top} {top_p:g}" for _, top_p in found))
         shown = [
             {"label": f"{heat} {key[0]:g}", "series": f"{top} {key[1]:g}", "value": e.value, "low": e.low, "high": e.high}
@@ -66,9 +66,9 @@ def matrix(grid: Grid, outcomes: Mapping[Cell, Outcome], names: Sequence[str]) -
 
 
 def _cell(grid: Grid, cell: Cell, outcome: Outcome | None, names: Sequence[str]) -> None:
-    head = f"**{t('talk.temperature')} {cell.temperature:g}**"
+    head = f"**{t('talk.set_temperature')} {cell.temperature:g}**"
     if cell.temperature > 0:
-        head += f" · {t('talk.top_p')} {cell.top_p:g}" + (f" · #{cell.sample + 1}" if grid.samples > 1 else "")
+        head += f" · {t('talk.set_top_p')} {cell.top_p:g}" + (f" · #{cell.sample + 1}" if grid.samples > 1 else "")
     st.markdown(head)
     if outcome is None:
         st.caption("…")

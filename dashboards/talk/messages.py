@@ -206,8 +206,8 @@ def _answer_acts(message: Message, acts: Acts, given: Given) -> None:
 def _thumbs(message: Message, acts: Acts, given: Given) -> None:
     key = f"chat.thumb.{message.id}"
 
+    @acting.as_reader(acts.reader)
     def keep() -> None:
-        acting.check(acts.reader)
         value = st.session_state.get(key)
         feedback.thumb(acts.settings, acts.reader, message.id, 0 if value is None else 1 if value else -1)
 
@@ -218,10 +218,10 @@ def _thumbs(message: Message, acts: Acts, given: Given) -> None:
 def _note(message: Message, acts: Acts, kind: str, before: str) -> None:
     """A comment or a better answer, kept by a button; emptied it is taken back."""
     key = f"chat.{kind}.{message.id}"
-    text = st.text_area(t(f"chat.{kind}_text"), before, key=key, height=160 if kind == "improve" else 90)
+    text = st.text_area(t(f"chat.text_{kind}"), before, key=key, height=160 if kind == "improve" else 90)
 
+    @acting.as_reader(acts.reader)
     def keep() -> None:
-        acting.check(acts.reader)
         said = str(st.session_state.get(key, text))
         if kind == "comment":
             feedback.comment(acts.settings, acts.reader, message.id, said)
@@ -237,8 +237,8 @@ def _branches(message: Message, acts: Acts) -> None:
         return
     here = message.siblings.index(message.id)
 
+    @acting.as_reader(acts.reader)
     def go(step: int) -> None:
-        acting.check(acts.reader)
         conversations.choose(acts.settings, acts.reader, acts.conversation.id, message.siblings[here + step])
 
     for step, icon in ((-1, ":material/chevron_left:"), (1, ":material/chevron_right:")):

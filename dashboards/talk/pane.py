@@ -31,8 +31,8 @@ def busy(conversation: Conversation) -> bool:
 def draw(settings: Settings, conversation: Conversation, chosen: ChatSettings) -> None:
     """Draws a conversation of the reader's own."""
 
+    @acting.as_reader(conversation.owner)
     def retry(message: Message) -> None:
-        acting.check(conversation.owner)
         _again(settings, conversation, chosen, message.parent)
 
     def edited(message: Message, text: str) -> None:
@@ -112,8 +112,8 @@ def _unanswered(conversation: Conversation, again: Callable[[], None]) -> None:
     else:
         st.info(t("chat.unanswered"), icon=":material/hourglass_disabled:")
 
+    @acting.as_reader(conversation.owner)
     def ask_again() -> None:
-        acting.check(conversation.owner)
         again()
 
     st.button(t("chat.ask_again"), key=f"chat.again.{conversation.id}", icon=":material/refresh:", on_click=ask_again)

@@ -29,13 +29,13 @@ def model(scope: str, name: str, cards: Sequence[ModelCard], value: str, optiona
     options = list(dict.fromkeys([*(card.id for card in cards), *([value] if value else [])]))
     _seed(scope, name, value or (None if optional or not options else options[0]))
     chosen = st.selectbox(
-        t(f"talk.{name}"),
+        t(f"talk.set_{name}"),
         options,
         key=_key(scope, name),
         index=None,
         placeholder=t("talk.beside_none") if optional else t("talk.model_placeholder"),
         accept_new_options=True,
-        help=t(f"talk.{name}_help"),
+        help=t(f"talk.about_{name}"),
     )
     return (chosen or "").strip()
 
@@ -159,9 +159,9 @@ def _choice(scope: str, name: str, label: str, words: Mapping[str, str], value: 
 def _number(scope: str, name: str, value: Any, low: Any, high: Any, step: Any, label: str | None = None) -> Any:
     _seed(scope, name, value)
     draw: Any = st.number_input  # its overloads tell whole numbers from others; here the bounds' type does
-    words = {"help": t(f"talk.{name}_help")} if label is None else {}
+    words = {"help": t(f"talk.about_{name}")} if label is None else {}
     default = None if value is None else "min"
-    return draw(label or t(f"talk.{name}"), low, high, value=default, step=step, key=_key(scope, name), **words)
+    return draw(label or t(f"talk.set_{name}"), low, high, value=default, step=step, key=_key(scope, name), **words)
 
 
 def _key(scope: str, name: str) -> str:

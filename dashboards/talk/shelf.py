@@ -57,12 +57,11 @@ def _earlier(settings: Settings, owner: str, shown: list[Conversation]) -> None:
                 key=f"chat.delete.{summary.id}",
                 icon=":material/delete:",
                 type="tertiary",
-                on_click=partial(_delete, settings, owner, summary.id),
+                on_click=acting.as_reader(owner)(partial(_delete, settings, owner, summary.id)),
             )
 
 
 def _delete(settings: Settings, owner: str, conversation: str) -> None:
-    acting.check(owner)
     conversations.delete(settings, owner, conversation)
     if conversation in (page_state.get("c"), page_state.get("d")):
         page_state.put(c=None, d=None)

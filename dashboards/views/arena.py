@@ -27,6 +27,7 @@ def page() -> None:
     """Draws the page."""
     st.title(t("ui.page_arena"))
     settings, reader = ui.settings(), access.require("reviewer").name
+    acting.told()
     words = {name: t(f"arena.show_{name}") for name in ("vote", "ranking")}
     show = st.segmented_control(
         t("arena.show"), list(words), default=page_state.get("show", "vote", words), format_func=words.__getitem__, required=True,
@@ -64,8 +65,8 @@ def _setup(cards: list[ModelCard]) -> tuple[list[str], matching.Terms]:
     models = list(dict.fromkeys(server.version_of(name.strip(), cards) for name in chosen if name.strip()))
     page_state.put(models=models)
     left, right = st.columns(2)
-    longest = left.number_input(t("talk.max_tokens"), 1, 4096, 256, 16, key="arena.max_tokens")
-    temperature = right.number_input(t("talk.temperature"), 0.0, 5.0, 0.7, 0.1, key="arena.temperature")
+    longest = left.number_input(t("talk.set_max_tokens"), 1, 4096, 256, 16, key="arena.max_tokens")
+    temperature = right.number_input(t("talk.set_temperature"), 0.0, 5.0, 0.7, 0.1, key="arena.temperature")
     system = st.text_area(t("talk.system"), key="arena.system", height=68)
     st.caption(t("arena.terms_about"))
     return models, matching.Terms(longest, temperature, system)
@@ -77,24 +78,28 @@ def _prompts(settings: Settings, reader: str) -> None:
         with st.popover(t("arena.own"), icon=":material/edit:"):
             text = st.text_area(t("arena.own_text"), key="arena.own", height=100)
             st.button(
-                t("arena.own_send"), key="arena.own.send", disabled=not text.strip(), on_click=partial(_own, settings, reader)
+                t("arena.own_send"),
+                key="arena.own.send",
+                disabled=not text.strip(),
+                on_click=acting.as_reader(reader)(partial(_own, settings, reader)),
             )
         with st.popover(t("arena.add"), icon=":material/playlist_add:"):
             lines = st.text_area(t("arena.add_text"), key="arena.add", height=160)
             st.button(
-                t("arena.add_send"), key="arena.add.send", disabled=not lines.strip(), on_click=partial(_add, settings, reader)
+                t("arena.add_send"),
+                key="arena.add.send",
+                disabled=not lines.strip(),
+                on_click=acting.as_reader(reader)(partial(_add, settings, reader)),
             )
 
 
 def _own(settings: Settings, reader: str) -> None:
-    acting.check(reader)
     found = arena.add_prompts(settings, [st.session_state["arena.own"]], reader, "free")
     st.session_state["arena.own"] = ""
     page_state.put(prompt=found[0])
 
 
 def _add(settings: Settings, reader: str) -> None:
-    acting.check(reader)
     arena.add_prompts(settings, [line for line in st.session_state["arena.add"].splitlines() if line.strip()], reader)
     st.session_state["arena.add"] = ""
 
@@ -144,10 +149,10 @@ def _vote(settings: Settings, reader: str, match: arena.Match) -> None:
     _shown_prompt(match.prompt)
     _answers(match.a, match.b)
 
+    @acting.as_reader(reader)
     def vote(choice: arena.Choice) -> None:
-        acting.check(reader)
+        st.session_state[_DONE] = match.id  # first: who voted in another tab sees that vote
         arena.vote(settings, match.id, choice, reader, max(0.0, time.time() - appeared))
-        st.session_state[_DONE] = match.id
         page_state.put(prompt=None)
 
     for column, (choice, key) in zip(st.columns(len(_KEYS)), _KEYS.items(), strict=True):

@@ -16,7 +16,7 @@ from components.reviews import conversations
 from components.reviews.conversations import Conversation
 from components.settings import Settings
 from dashboards import access, ui
-from dashboards.talk import asking, pane, panel, server, shelf
+from dashboards.talk import acting, asking, pane, panel, server, shelf
 from dashboards.ui import page_state, safe, states
 from dashboards.ui.text import t
 
@@ -27,6 +27,7 @@ def page() -> None:
     """Draws the page."""
     st.title(t("ui.page_chat"))
     settings, reader = ui.settings(), access.require("reviewer").name
+    acting.told()
     if token := page_state.get("shared"):
         _shared(settings, token)
         return

@@ -44,12 +44,12 @@ def _setup(model: str, busy: bool) -> None:
     prompts = st.text_area(t("playground.prompts"), key="playground.prompts", height=140, help=t("playground.prompts_help"))
     left, middle, right = st.columns(3)
     ts = left.text_input(
-        t("talk.temperature"), page_state.get("t", "0, 0.7, 1.2"), key="playground.t", help=t("playground.axis_help")
+        t("talk.set_temperature"), page_state.get("t", "0, 0.7, 1.2"), key="playground.t", help=t("playground.axis_help")
     )
-    ps = middle.text_input(t("talk.top_p"), page_state.get("p", "0.9, 1"), key="playground.p", help=t("playground.axis_help"))
+    ps = middle.text_input(t("talk.set_top_p"), page_state.get("p", "0.9, 1"), key="playground.p", help=t("playground.axis_help"))
     n = int(
         right.number_input(
-            t("talk.samples"), 1, 16, page_state.get_int("n", 1, 1, 16), key="playground.n", help=t("playground.n_help")
+            t("talk.set_samples"), 1, 16, page_state.get_int("n", 1, 1, 16), key="playground.n", help=t("playground.n_help")
         )
     )
     left, right = st.columns(2)
@@ -57,9 +57,9 @@ def _setup(model: str, busy: bool) -> None:
     system = right.text_area(t("talk.system"), key="playground.system", height=90)
     left, right = st.columns(2)
     longest = int(
-        left.number_input(t("talk.max_tokens"), 1, 4096, 128, 16, key="playground.max_tokens", help=t("talk.max_tokens_help"))
+        left.number_input(t("talk.set_max_tokens"), 1, 4096, 128, 16, key="playground.max_tokens", help=t("talk.about_max_tokens"))
     )
-    seed = right.number_input(t("talk.seed"), 0, 2**32 - 1, None, 1, key="playground.seed", help=t("talk.seed_help"))
+    seed = right.number_input(t("talk.set_seed"), 0, 2**32 - 1, None, 1, key="playground.seed", help=t("talk.about_seed"))
     try:
         grid = Grid(split(prompts), numbers(ts), numbers(ps), n, tuple(answers.split("\n")) if answers.strip() else ())
         said = t("playground.size", n=len(grid.cells))

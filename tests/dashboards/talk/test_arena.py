@@ -156,3 +156,16 @@ def test_the_ranking_has_intervals_and_tells_when_there_is_none(open_page: Opene
     assert list(rows["Model"]) == ["models:/m/1", "models:/n/1"]
     assert (rows["Low"] < rows["Strength"]).all()
     assert [(each.label, each.value) for each in page.metric] == [("Votes", "16"), ("Reviewers", "2"), ("Agreement", "1.00")]
+
+
+def test_a_vote_in_another_tab_counts_and_is_told(open_page: Opener, serving: Serving, home: Settings) -> None:
+    serving("m@champion", "n@champion")
+    queue(home, "hello")
+    page = open_page("arena", models=MODELS)
+    match = ready(page, home)
+    arena.vote(home, match.id, "b", OWNER, 1.0)
+    button(page, "arena.vote.a").click().run()
+    assert not page.exception
+    assert "you voted 'b' on this match" in said(page)
+    assert f"You voted for **{arena.models_of(home, match.id).models['b']}**" in said(page)
+    assert [vote.choice for vote in votes(home)] == ["b"]

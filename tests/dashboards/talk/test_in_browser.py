@@ -35,11 +35,6 @@ def page(chromium: Any, site: Any) -> Iterator[Any]:
     assert found.trouble == []
 
 
-def settled(page: Any) -> None:
-    """Waits until the page's script has run: what is typed before belongs to a page that is being replaced."""
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
-
-
 def ask(page: Any, question: str) -> None:
     box = page.get_by_test_id("stChatInputTextArea")
     box.fill(question)
@@ -54,15 +49,8 @@ def eventually(true: Callable[[], bool], seconds: float = 20.0) -> None:
 
 
 def test_tokens_tell_their_alternatives_and_markup_stays_text(page: Any, site: Any) -> None:
-    page.goto(f"{site.url}/chat?model=m@champion")
-    page.get_by_test_id("stChatInputTextArea").wait_for()
-    settled(page)
-    page.get_by_role("button", name="Settings").click()
-    field = page.get_by_role("spinbutton", name="Token alternatives")
-    field.fill("2")
-    field.press("Enter")
-    settled(page)
-    page.keyboard.press("Escape")
+    begun = conversations.create(site.home, OWNER, settings={"model": "m@champion", "alternatives": 2})
+    page.goto(f"{site.url}/chat?c={begun}")
     ask(page, "hostile")
     token = page.locator(".token").first
     token.hover()
