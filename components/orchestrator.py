@@ -142,14 +142,16 @@ class Orchestrator:
 
 
 def connect(settings: Settings) -> Orchestrator:
-    """The Prefect server of this home.
+    """This home's Prefect server.
 
     Raises:
         OrchestratorDown: if the local services don't run.
     """
     address = local_services.address(settings, "prefect")
     if address is None:
-        raise OrchestratorDown(f"the services of {settings.root} don't run, so nothing is scheduled; start them: `lapidar up`")
+        raise OrchestratorDown(
+            f"the local services of {settings.root} don't run, so nothing is scheduled; start them: `lapidar up`"
+        )
     return Orchestrator(address)
 
 

@@ -76,8 +76,13 @@ def _spread(counts: Counter[int]) -> dict[str, Any]:
     for length, count in counts.items():
         bins[(length - least) // width] += count
     middle = [(least + b * width, least + (b + 1) * width, count) for b, count in sorted(bins.items())]
-    median, p95 = (_quantile(counts, total, share) for share in (0.5, 0.95))
-    return {"least": least, "median": median, "p95": p95, "most": most, "bins": middle}
+    return {
+        "least": least,
+        "median": _quantile(counts, total, 0.5),
+        "p95": _quantile(counts, total, 0.95),
+        "most": most,
+        "bins": middle,
+    }
 
 
 def _quantile(counts: Counter[int], total: int, share: float) -> int:

@@ -99,14 +99,19 @@ def _figures(known: profile.Profile) -> None:
         width="stretch",
     )
     for name, spread in known.lengths.items():
-        bins = [{"x": low, "rows": count} for low, _, count in spread["bins"]]
-        _bars(bins, f"{name}: {t('data.words')}", f"length-{name}", "quantitative")
+        _bars(
+            [{"x": low, "rows": count} for low, _, count in spread["bins"]],
+            f"{name}: {t('data.words')}",
+            f"length-{name}",
+            "quantitative",
+        )
     for name, counts in known.labels.items():
         _bars([{"x": value, "rows": count} for value, count in counts.items()], name, f"label-{name}", "nominal")
     if known.duplicates:
         st.markdown(f"##### {t('data.duplicates')}")
-        rows = [{t("data.rows"): count, t("data.text"): text} for text, count in known.duplicates]
-        st.dataframe(rows, hide_index=True, width="stretch")
+        st.dataframe(
+            [{t("data.rows"): count, t("data.text"): text} for text, count in known.duplicates], hide_index=True, width="stretch"
+        )
 
 
 def _bars(rows: list[dict[str, Any]], title: str, key: str, kind: Any) -> None:

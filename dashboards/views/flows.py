@@ -57,8 +57,9 @@ def _runs(prefect: Orchestrator) -> None:
     page_state.put(show=None if wanted == "all" else wanted)
     total = prefect.count(wanted)
     if not total:
-        command = 'lapidar deploy quickstart --cron "0 3 * * *"'
-        states.empty(t("flows.no_runs"), t("flows.no_runs_todo"), command, ":material/schedule:")
+        states.empty(
+            t("flows.no_runs"), t("flows.no_runs_todo"), 'lapidar deploy quickstart --cron "0 3 * * *"', ":material/schedule:"
+        )
         return
     number = paging.turn(-(-total // _PAGE), total)
     for run in prefect.runs(wanted, (number - 1) * _PAGE, _PAGE):
@@ -122,7 +123,7 @@ def _schedules(prefect: Orchestrator) -> None:
             when = "; ".join(orchestrator.schedules(each)) or t("flows.no_times")
             st.markdown(f"{state} **{safe.plain(each['name'])}** · {safe.plain(when)}")
             word, icon = ("flows.resume_schedule", "play_arrow") if each["paused"] else ("flows.pause_schedule", "pause")
-            if st.button(t(f"{word}"), icon=f":material/{icon}:", key=f"pause-{each['id']}"):
+            if st.button(t(word), icon=f":material/{icon}:", key=f"pause-{each['id']}"):
                 _do(lambda each=each: prefect.pause_schedule(each["id"], not each["paused"]))
             with st.expander(t("flows.start"), icon=":material/tune:"):
                 start.draw(prefect, each)
@@ -142,8 +143,10 @@ def _slots(prefect: Orchestrator) -> None:
     limits = prefect.slots()
     st.markdown(f"##### {t('flows.section_slots')}")
     for each in limits:
-        used, limit = each["active_slots"], each["limit"]
-        st.progress(min(1.0, used / max(1, limit)), f"{safe.plain(each['name'])}: {used} / {limit}")
+        st.progress(
+            min(1.0, each["active_slots"] / max(1, each["limit"])),
+            f"{safe.plain(each['name'])}: {each['active_slots']} / {each['limit']}",
+        )
     if not limits:
         st.caption(t("flows.no_slots"))
 
@@ -155,10 +158,8 @@ def badge(run: Mapping[str, Any]) -> str:
 
 
 def _when(run: Mapping[str, Any]) -> str:
-    if (started := run.get("start_time")) is not None:
-        ago = numbers.ago(datetime.fromisoformat(started))
-    else:
-        ago = str(run.get("expected_start_time") or "–")[:16].replace("T", " ")
+    at = run.get("start_time") or run.get("expected_start_time")
+    ago = numbers.ago(datetime.fromisoformat(at)) if run.get("start_time") else str(at or "–")[:16].replace("T", " ")
     return f"{ago} · {numbers.duration(run.get('total_run_time'))}"
 
 

@@ -1,14 +1,82 @@
-"""Weights."""
+"""What training changed in the weights: ΔW of each adapted module; which layers were chosen; what the search found, if there was one."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import streamlit as st
 
-from dashboards.ui import states
+from components.inspection import Document
+from dashboards.parts import documents, versions
+from dashboards.ui import charts, numbers, page_state, safe
 from dashboards.ui.text import t
+
+MEASURES = ("relative_frobenius", "frobenius", "spectral", "effective_rank", "stable_rank", "left_overlap", "right_overlap")
 
 
 def page() -> None:
     """Draws the page."""
     st.title(t("ui.page_weights"))
-    states.empty(t("ui.nothing"), t("ui.nothing_todo"), "lapidar run quickstart")
+    version = versions.choose()
+    if version is None:
+        return
+    _recipe(versions.tag(version, "recipe"))
+    document = documents.ask(f"{version.name}/{version.version}", "adapter")
+    if document is not None:
+        _facts(document.facts)
+        _map(document)
+        _spectrum(document)
+        documents.notes(document)
+        documents.table(document, f"adapter-{version.name}-{version.version}")
+
+
+def _recipe(recipe: Mapping[str, Any]) -> None:
+    """Which layers the recipe chose to adapt, and that no search of bit-widths and ranks was run."""
+    adapter = (recipe.get("sft") or {}).get("adapter") or {}
+    layers = adapter.get("layers")
+    what = t("weights.all_layers") if layers is None else ", ".join(map(str, layers))
+    st.markdown(
+        f"**{t('weights.selected')}** {safe.plain(what)} · {safe.plain(adapter.get('target_modules') or '–')} · r={adapter.get('r', '–')}"
+    )
+    st.info(t("weights.no_search"), icon=":material/travel_explore:")
+
+
+def _facts(facts: Mapping[str, Any]) -> None:
+    left, middle, right = st.columns(3)
+    left.metric(t("weights.relative"), "–" if facts["relative"] is None else f"{facts['relative']:.2%}", border=True)
+    middle.metric(t("weights.parameters"), numbers.number(facts["parameters"]), border=True)
+    right.metric(t("weights.kind"), "+".join(facts["variant"]) + f", r={facts['r']}", border=True)
+
+
+def _map(document: Document) -> None:
+    asked = page_state.get("measure", MEASURES[0], MEASURES)
+    measure = st.selectbox(
+        t("weights.measure"), MEASURES, index=MEASURES.index(asked), format_func=lambda n: t(f"weights.{n}"), key="weights-measure"
+    )
+    page_state.put(measure=None if measure == MEASURES[0] else measure)
+    rows = [
+        {"layer": str(row["layer"]), "kind": row["kind"], measure: row[measure]}
+        for row in document.rows
+        if row[measure] is not None
+    ]
+    documents.heat(
+        rows, "kind", "layer", measure, t(f"weights.{measure}"), "weights-map", 90 + 40 * len({r["layer"] for r in rows})
+    )
+    if measure.endswith("_overlap"):
+        st.caption(t("weights.chance", value=f"{max(row[measure.replace('overlap', 'chance')] or 0 for row in document.rows):.3f}"))
+
+
+def _spectrum(document: Document) -> None:
+    """Singular values of the modules of one kind."""
+    kinds = list(dict.fromkeys(document.columns["kind"]))
+    kind = st.selectbox(t("weights.spectrum"), kinds, key="weights-kind")
+    chosen = [row for row in document.rows if row["kind"] == kind]
+    rows = [{"i": i + 1, "value": v, "layer": str(row["layer"])} for row in chosen for i, v in enumerate(row["singular_values"])]
+    names = [str(row["layer"]) for row in chosen]
+    charts.draw(
+        charts.lines(rows, "i", "value", "layer", names, ("i", "σ")),
+        height=260,
+        key="weights-spectrum",
+        alt_text=t("weights.spectrum"),
+    )
