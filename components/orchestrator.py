@@ -142,7 +142,7 @@ class Orchestrator:
 
 
 def connect(settings: Settings) -> Orchestrator:
-    """This home's Prefect server.
+    """The Prefect server of this home.
 
     Raises:
         OrchestratorDown: if the local services don't run.

@@ -59,8 +59,15 @@ def heat(rows: list[dict[str, Any]], x: str, y: str, value: str, title: str, key
         .encode(
             x=alt.X(x, type="nominal", sort=None, title=None, axis=alt.Axis(labelLimit=90, labelAngle=-45)),
             y=alt.Y(y, type="nominal", sort=None, title=None, axis=alt.Axis(labelLimit=90)),
-            color=alt.Color(value, type="quantitative", title=title, scale=alt.Scale(scheme=charts.SEQUENTIAL)),
+            color=alt.Color(value, type="quantitative", title=title, scale=_scale()),
             tooltip=tips,
         )
     )
     charts.draw(chart, height=height, key=key, alt_text=title)
+
+
+def _scale() -> Any:
+    import altair as alt
+
+    scale: Any = alt.Scale
+    return scale(scheme=charts.SEQUENTIAL)

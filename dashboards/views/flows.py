@@ -158,9 +158,10 @@ def badge(run: Mapping[str, Any]) -> str:
 
 
 def _when(run: Mapping[str, Any]) -> str:
-    at = run.get("start_time") or run.get("expected_start_time")
-    ago = numbers.ago(datetime.fromisoformat(at)) if run.get("start_time") else str(at or "–")[:16].replace("T", " ")
-    return f"{ago} · {numbers.duration(run.get('total_run_time'))}"
+    """How long ago it began, else when it is due; and how long it has taken."""
+    began, due = run.get("start_time"), str(run.get("expected_start_time") or "–")
+    at = numbers.ago(datetime.fromisoformat(str(began))) if began else due[:16].replace("T", " ")
+    return f"{at} · {numbers.duration(run.get('total_run_time'))}"
 
 
 def _limit(queue: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What training changed in the weights: ΔW of each adapted module; which layers were chosen; what the search found, if there was one."""
+"""What training changed in the weights: ΔW of each adapted module, and which layers were chosen for it."""
 
 from __future__ import annotations
 
@@ -36,9 +36,8 @@ def _recipe(recipe: Mapping[str, Any]) -> None:
     adapter = (recipe.get("sft") or {}).get("adapter") or {}
     layers = adapter.get("layers")
     what = t("weights.all_layers") if layers is None else ", ".join(map(str, layers))
-    st.markdown(
-        f"**{t('weights.selected')}** {safe.plain(what)} · {safe.plain(adapter.get('target_modules') or '–')} · r={adapter.get('r', '–')}"
-    )
+    modules, rank = safe.plain(adapter.get("target_modules") or "–"), adapter.get("r", "–")
+    st.markdown(f"**{t('weights.selected')}** {safe.plain(what)} · {modules} · r={rank}")
     st.info(t("weights.no_search"), icon=":material/travel_explore:")
 
 
