@@ -37,12 +37,13 @@ def notes(document: Document) -> None:
         st.caption(f":material/info: {safe.plain(note, 500)}")
 
 
-def table(document: Document, name: str) -> None:
-    """Every column; lists as JSON, so that nothing is drawn as markup."""
+def table(document: Document, name: str, without: tuple[str, ...] = ()) -> None:
+    """Every column but those that are drawn already; lists as JSON, so that nothing is drawn as markup."""
     rows = [
         {key: json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value for key, value in row.items()}
         for row in document.rows
     ]
+    rows = [{key: value for key, value in row.items() if key not in without} for row in rows]
     st.dataframe(rows, hide_index=True, width="stretch")
     export.download(rows, name, key=f"{name}-{document.view}")
 

@@ -46,7 +46,7 @@ def page() -> None:
         _attention(document)
     elif view == "rope":
         _rope(document)
-    documents.table(document, f"{view}-{version.name}-{version.version}")
+    documents.table(document, f"{view}-{version.name}-{version.version}", ("map",))
 
 
 def _attention(document: Document) -> None:
