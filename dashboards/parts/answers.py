@@ -22,7 +22,12 @@ def draw(items: Sequence[Mapping[str, Any]] | None) -> None:
         return
     asked = page_state.get("show", "all", FILTERS)
     chosen = st.segmented_control(
-        t("answers.show"), FILTERS, default=asked, format_func=lambda name: t(f"answers.{name}"), required=True, key="answers-show"
+        t("answers.show"),
+        FILTERS,
+        default=asked,
+        format_func=lambda name: t(f"answers.at_{name}"),
+        required=True,
+        key="answers-show",
     )
     if chosen != asked:
         page_state.put(item=None)
@@ -49,7 +54,7 @@ def _kept(item: Mapping[str, Any], chosen: str) -> bool:
 def _item(item: Mapping[str, Any]) -> None:
     marks = [f"{name} {value:g}" for name, value in item["scores"].items()]
     marks += [
-        t(f"answers.{name}")
+        t(f"answers.at_{name}")
         for name, holds in (("truncated", item.get("truncated")), ("unparsed", item.get("parsed") is False))
         if holds
     ]

@@ -18,7 +18,7 @@ _ICONS = {"clean": "check_circle", "contaminated": "warning"}
 def badge(state: str) -> str:
     """A state as a Markdown badge; what wasn't checked is never green."""
     known = state if state in _COLOURS else "not_checked"
-    return f":{_COLOURS.get(state, 'orange')}-badge[:material/{_ICONS.get(state, 'help')}: {t(f'contamination.{known}')}]"
+    return f":{_COLOURS.get(state, 'orange')}-badge[:material/{_ICONS.get(state, 'help')}: {t(f'contamination.at_{known}')}]"
 
 
 def draw(found: Mapping[str, Any], matches: Sequence[Mapping[str, Any]] | None) -> None:
@@ -31,7 +31,7 @@ def draw(found: Mapping[str, Any], matches: Sequence[Mapping[str, Any]] | None) 
         {
             t("contamination.benchmark"): name,
             t("contamination.method"): method,
-            t("contamination.state"): t(f"contamination.{str(one.get('state', 'not checked')).replace(' ', '_')}"),
+            t("contamination.state"): t(f"contamination.at_{str(one.get('state', 'not checked')).replace(' ', '_')}"),
             t("contamination.flagged"): f"{one.get('flagged', 0)} / {each.get('items', '–')}",
             t("contamination.why"): one.get("reason", ""),
         }

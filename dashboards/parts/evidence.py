@@ -26,7 +26,7 @@ def draw(shown: Mapping[str, Any]) -> None:
     with right:
         speed = evidence.get("speed") or {}
         machine = evidence.get("machine") or {}
-        measured = [(t(f"evidence.{name}"), numbers.number(speed[name])) for name in _SPEED if name in speed]
+        measured = [(t(f"evidence.at_{name}"), numbers.number(speed[name])) for name in _SPEED if name in speed]
         _pairs(t("evidence.speed"), [*measured, *((t("evidence.cpu"), machine[k]) for k in ("cpu",) if k in machine)])
     st.markdown(f"##### {t('evidence.stages')}")
     stages = [

@@ -34,7 +34,7 @@ def _judge(found: Mapping[str, Any], policy: Mapping[str, Any]) -> None:
     st.markdown(f"##### {t('judged.judge')}: {safe.plain(found.get('judge'))}")
     left, middle, right = st.columns(3)
     for place, name, least in ((left, "kappa", "min_kappa"), (middle, "consistency", "min_consistency")):
-        place.metric(t(f"judged.{name}"), numbers.interval(audit.get(name)), border=True)
+        place.metric(t(f"judged.at_{name}"), numbers.interval(audit.get(name)), border=True)
         if policy.get(least) is not None:
             place.caption(t("judged.least", value=policy[least]))
     right.metric(t("judged.win_rate"), numbers.interval(found.get("win_rate")), border=True)

@@ -37,7 +37,7 @@ def _row(
 ) -> dict[str, Any]:
     at = f"@{metric.partition('@')[2]}" if "@" in metric else ""
     floor = floors.get(benchmark, {}).get(metric)
-    shares = {t(f"scores.{share}"): _share(found.get(share + at)) for share in _SHARES}
+    shares = {t(f"scores.at_{share}"): _share(found.get(share + at)) for share in _SHARES}
     return {
         t("scores.suite"): benchmark,
         t("scores.metric"): metric,

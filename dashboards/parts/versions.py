@@ -69,7 +69,7 @@ def choose(required: bool = True) -> Version | None:
         return None
     names = sorted({version.name for version in found})
     left, right = st.columns(2)
-    asked = page_state.get("name", default_name(found), names)
+    asked = page_state.get("model", default_name(found), names)
     with left:
         name = st.selectbox(t("versions.model"), names, index=names.index(asked))
     ours = {version.version: version for version in found if version.name == name}
@@ -78,7 +78,7 @@ def choose(required: bool = True) -> Version | None:
         number = st.selectbox(
             t("versions.version"), list(ours), index=list(ours).index(asked), format_func=lambda each: label(ours[each])
         )
-    page_state.put(name=name, version=number)
+    page_state.put(model=name, version=number)
     return ours[number]
 
 

@@ -92,7 +92,7 @@ def _figures(known: profile.Profile) -> None:
     st.markdown(f"##### {t('data.lengths')}")
     st.dataframe(
         [
-            {t("data.field"): n, **{t(f"data.{k}"): v[k] for k in ("least", "median", "p95", "most")}}
+            {t("data.field"): n, **{t(f"data.at_{k}"): v[k] for k in ("least", "median", "p95", "most")}}
             for n, v in known.lengths.items()
         ],
         hide_index=True,
@@ -137,14 +137,17 @@ def _diff(chosen: str, names: list[str]) -> None:
     found = diff.diff(other, chosen, ui.settings(), Path.cwd())
     kinds = ("added", "removed", "changed", "unchanged")
     st.dataframe(
-        [{t("data.split"): split, **{t(f"data.{kind}"): each[kind] for kind in kinds}} for split, each in found["splits"].items()],
+        [
+            {t("data.split"): split, **{t(f"data.at_{kind}"): each[kind] for kind in kinds}}
+            for split, each in found["splits"].items()
+        ],
         hide_index=True,
         width="stretch",
     )
     for split, each in found["splits"].items():
         for kind, rows in each["samples"].items():
             for row in rows:
-                st.caption(f"{safe.plain(split)} · {t(f'data.{kind}')}")
+                st.caption(f"{safe.plain(split)} · {t(f'data.at_{kind}')}")
                 safe.code(json.dumps(row, ensure_ascii=False, indent=1), "json")
 
 
@@ -153,7 +156,7 @@ def _contamination(md5: str) -> None:
     for version in versions.all_versions():
         if version.tags.get("lapidar.dataset.md5") == md5:
             evidence = versions.shown(version.uri)["evidence"]
-            page_state.link("evaluation", version.uri, {"name": version.name, "version": version.version})
+            page_state.link("evaluation", version.uri, {"model": version.name, "version": version.version})
             contamination.draw(evidence["contamination"], contaminated.matches(evidence, ui.settings()))
             return
     states.empty(t("data.not_searched"), t("data.not_searched_todo"), "lapidar contamination data/sft.jsonl SUITE")

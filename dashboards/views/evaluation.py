@@ -26,7 +26,7 @@ def page() -> None:
         return
     shown = versions.shown(version.uri)
     page_state.link(
-        "registry", t("evaluation.to_registry"), {"name": version.name, "version": version.version}, ":material/verified:"
+        "registry", t("evaluation.to_registry"), {"model": version.name, "version": version.version}, ":material/verified:"
     )
     section = st.segmented_control(
         t("evaluation.section"),

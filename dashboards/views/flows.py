@@ -50,7 +50,7 @@ def _runs(prefect: Orchestrator) -> None:
         t("flows.show"),
         FILTERS,
         default=page_state.get("show", "all", FILTERS),
-        format_func=lambda name: t(f"flows.{name}"),
+        format_func=lambda name: t(f"flows.at_{name}"),
         required=True,
         key="flows-show",
     )

@@ -26,7 +26,7 @@ def page() -> None:
             t("inside.view"),
             VIEWS,
             default=page_state.get("view", VIEWS[0], VIEWS),
-            format_func=lambda name: t(f"inside.{name}"),
+            format_func=lambda name: t(f"inside.at_{name}"),
             label_visibility="collapsed",
             required=True,
             key="inside-view",

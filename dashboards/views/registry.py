@@ -103,7 +103,7 @@ def _table(found: list[Version]) -> None:
         scored = versions.headline(version)
         rows.append(
             {
-                "open": page_state.url("registry", name=version.name, version=version.version),
+                "open": page_state.url("registry", model=version.name, version=version.version),
                 "aliases": ", ".join(version.aliases),
                 "gate": t(f"ui.verdict_{version.tags.get('lapidar.gate', 'unknown')}"),
                 "score": f"{scored[0]} {numbers.interval(scored[1])}" if scored else "–",
@@ -166,4 +166,4 @@ def _moved(entry: Mapping[str, Any]) -> str:
 
 
 def _address(shown: Mapping[str, Any]) -> dict[str, str]:
-    return {"name": shown["name"], "version": shown["version"]}
+    return {"model": shown["name"], "version": shown["version"]}

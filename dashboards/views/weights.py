@@ -51,7 +51,11 @@ def _facts(facts: Mapping[str, Any]) -> None:
 def _map(document: Document) -> None:
     asked = page_state.get("measure", MEASURES[0], MEASURES)
     measure = st.selectbox(
-        t("weights.measure"), MEASURES, index=MEASURES.index(asked), format_func=lambda n: t(f"weights.{n}"), key="weights-measure"
+        t("weights.measure"),
+        MEASURES,
+        index=MEASURES.index(asked),
+        format_func=lambda n: t(f"weights.at_{n}"),
+        key="weights-measure",
     )
     page_state.put(measure=None if measure == MEASURES[0] else measure)
     rows = [
@@ -60,7 +64,7 @@ def _map(document: Document) -> None:
         if row[measure] is not None
     ]
     documents.heat(
-        rows, "kind", "layer", measure, t(f"weights.{measure}"), "weights-map", 90 + 40 * len({r["layer"] for r in rows})
+        rows, "kind", "layer", measure, t(f"weights.at_{measure}"), "weights-map", 90 + 40 * len({r["layer"] for r in rows})
     )
     if measure.endswith("_overlap"):
         st.caption(t("weights.chance", value=f"{max(row[measure.replace('overlap', 'chance')] or 0 for row in document.rows):.3f}"))

@@ -56,14 +56,14 @@ def said(page: AppTest) -> str:
     + [("evaluation", name) for name in ("scores", "compare", "answers", "contamination", "judge")],
 )
 def test_a_version_is_shown_in_every_section(view: str, section: str, home: Path, open_page: Callable[..., AppTest]) -> None:
-    page = open_page(view, home, section=section, name="tiny", version="1")
+    page = open_page(view, home, section=section, model="tiny", version="1")
     found = said(page)
     assert "This can't be shown" not in found
     assert [each.value for each in page.selectbox[:2]] == ["tiny", "1"]
 
 
 def test_a_promotion_needs_a_reason_and_is_kept_for_the_second_person(home: Path, open_page: Callable[..., AppTest]) -> None:
-    page = open_page("registry", home, name="tiny", version="1")
+    page = open_page("registry", home, model="tiny", version="1")
     approve = next(each for each in page.button if each.label == "Approve as champion")
     approve.click().run()
     assert "Write a reason" in said(page)
@@ -77,7 +77,7 @@ def test_a_promotion_needs_a_reason_and_is_kept_for_the_second_person(home: Path
 
 
 def test_a_gate_that_failed_can_only_be_overridden(home: Path, open_page: Callable[..., AppTest]) -> None:
-    page = open_page("registry", home, name="tiny", version="2")
+    page = open_page("registry", home, model="tiny", version="2")
     labels = [each.label for each in page.button]
     assert "Override the gate" in labels
     assert "Approve as champion" not in labels
@@ -89,7 +89,7 @@ def test_evidence_that_was_damaged_is_told(home: Path, open_page: Callable[..., 
     for file in files:
         content = json.loads(file.read_bytes())
         file.write_text(json.dumps(content | {"gate": {**content["gate"], "verdict": "pass"}}))
-    assert "isn't what was registered" in said(open_page("registry", home, name="tiny", version="2"))
+    assert "isn't what was registered" in said(open_page("registry", home, model="tiny", version="2"))
 
 
 @pytest.mark.parametrize("view", ["weights", "inside"])
