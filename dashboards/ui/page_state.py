@@ -99,9 +99,9 @@ def url(page: str, **values: str | int | Iterable[str]) -> str:
 
 
 def version(uri: str) -> dict[str, str]:
-    """State of the page Registry that shows a version: ``models:/name/3`` → name and version."""
+    """State of the page Registry that shows a version: ``models:/name/3`` → model and version."""
     name, _, number = uri.removeprefix("models:/").rpartition("/")
-    return {"name": name, "version": number}
+    return {"model": name, "version": number}
 
 
 def _text(value: str | int | Iterable[str] | None) -> str:
