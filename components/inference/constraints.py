@@ -119,8 +119,13 @@ class State:
         return logits.masked_fill(~wide, float("-inf"))
 
     def consume(self, token: int) -> bool:
-        """Takes the answer's next token; False where the answer can't be finished any more."""
-        return token in self._end_ids or bool(self._matcher.consume_token(token))
+        """Takes the answer's next token; False where the answer can't be finished any more.
+
+        At a dead end the model may choose its end token: the answer ends there without being whole.
+        """
+        if token in self._end_ids:
+            return bool(self._matcher.is_accepting())
+        return bool(self._matcher.consume_token(token))
 
     @property
     def complete(self) -> bool:

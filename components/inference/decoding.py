@@ -23,7 +23,7 @@ from components.inference.constraints import Constraint
 from components.inference.forward import Forward
 from components.inference.known import Known
 from components.inference.kv_cache import KVCache
-from components.inference.prefixes import Row, Shared, plan, tree
+from components.inference.prefixes import PREFIX_TOKENS, Row, Shared, plan, tree
 from components.inference.sampling import Sampling, choose, penalise, stream
 from components.inference.scoring import prefill
 from components.inference.text import Stops
@@ -69,6 +69,7 @@ class Decoder:
         self._waiting: deque[Answer] = deque()
         self._running: list[Answer] = []
         self._compressed: list[Answer] = []
+        self._to_compress: deque[Answer] = deque()
         self._slots = Slots(forward.layers) if slots is None else slots
         self._known = Known(batch_tokens // 4)
         self._stops: dict[tuple[str, ...], Stops] = {}
@@ -76,7 +77,7 @@ class Decoder:
     @property
     def idle(self) -> bool:
         """Whether nothing waits or runs."""
-        return not self._waiting and not self._running and not self._compressed
+        return not (self._waiting or self._running or self._compressed or self._to_compress)
 
     def submit(
         self,
@@ -114,12 +115,13 @@ class Decoder:
             if kv is not None:
                 answer.cache = KVCache(self.forward.model, kv)
             made.append(answer)
-        (self._waiting if kv is None else self._compressed).extend(made)
+        (self._waiting if kv is None else self._to_compress).extend(made)
         return request
 
     def cancel(self, request: int) -> None:
         """Drops a request's unfinished answers; their places are free for the next step."""
         self._waiting = deque(answer for answer in self._waiting if answer.request != request)
+        self._to_compress = deque(answer for answer in self._to_compress if answer.request != request)
         self._compressed = [answer for answer in self._compressed if answer.request != request]
         with torch.inference_mode():  # in which the caches were made, so outside of it they can't be written
             self._leave([row for row, answer in enumerate(self._running) if answer.request == request])
@@ -130,7 +132,7 @@ class Decoder:
         Raises:
             torch.cuda.OutOfMemoryError, MemoryError, RuntimeError: if memory is too small for a single row.
         """
-        return [*self._step(), *(self._step_compressed() if self._compressed else [])]
+        return [*self._step(), *self._step_compressed()]
 
     def _step(self) -> list[Event]:
         while self._waiting or self._running:
@@ -237,7 +239,14 @@ class Decoder:
         return self._append(logits, 0)
 
     def _step_compressed(self) -> list[Event]:
-        """Appends a token to every row with a compressed cache, and reads the prompt of those that begin."""
+        """Appends a token to every row with a compressed cache.
+
+        One more begins at each step, where there is room: the others don't wait for more than one prompt at a time.
+        """
+        if self._to_compress and self._has_room(self._to_compress[0]):
+            self._compressed.append(self._to_compress.popleft())
+        if not self._compressed:
+            return []
         parts = []
         for answer in self._compressed:
             assert answer.cache is not None
@@ -245,6 +254,12 @@ class Decoder:
         events = self._choose(torch.stack(parts), self._compressed)
         self._compressed = [a for a, event in zip(self._compressed, events, strict=True) if event.completion is None]
         return events
+
+    def _has_room(self, answer: Answer) -> bool:
+        """Whether another compressed row may begin, counted in full: that is what its prompt takes while it is read."""
+        rows = len(self._running) + len(self._compressed) + 1
+        tokens = sum(other.room for other in self._compressed) + answer.room
+        return not self._compressed or (rows <= self.most_rows and tokens <= self.batch_tokens)
 
     def _append(self, logits: torch.Tensor, first: int) -> list[Event]:
         """Chooses a token for the running rows from ``first`` on; finished ones leave."""
@@ -259,8 +274,10 @@ class Decoder:
         if any(s.repetition_penalty != 1 for s in sampling):
             logits = penalise(logits, [answer.ids for answer in answers], [s.repetition_penalty for s in sampling])
         if any(answer.state is not None for answer in answers):
-            rows = zip(logits, answers, strict=True)
-            logits = torch.stack([row if answer.state is None else answer.state.mask(row) for row, answer in rows])
+            logits = logits.clone()
+            for row, answer in enumerate(answers):
+                if answer.state is not None:
+                    logits[row] = answer.state.mask(logits[row])
         uniform = [0.0 if answer.sampling.greedy else answer.random.random() for answer in answers]
         events = []
         for row, (answer, token) in enumerate(zip(answers, choose(logits, sampling, uniform).tolist(), strict=True)):
@@ -275,7 +292,8 @@ class Decoder:
         for row in sorted(rows, reverse=True):
             if self.remember and self.forward.packs:
                 held = self._running[row].ids[:-1]  # the last token was never fed
-                self._known.add(held, self._slots.take(row, len(held)))
+                if len(held) >= PREFIX_TOKENS:
+                    self._known.add(held, self._slots.take(row, len(held)))
             last = self._running.pop()
             if row < len(self._running):
                 self._running[row] = last

@@ -190,5 +190,30 @@ def test_memory_of_earlier_turns_is_bounded(engine: Engine) -> None:
     for number in range(30):
         decoder.submit(ids(engine, f"Number {number}: Tom has {number} apples and buys {number} more."), Sampling(8))
         run(decoder)
-    assert sum(len(key) for key in decoder._known._prefixes) <= 100
-    assert len(decoder._known._arrays) == len(decoder._known._prefixes)
+    assert 0 < sum(len(held.ids) for held in decoder._known._prefixes.values()) == decoder._known.held <= 100
+
+
+def test_an_end_token_at_a_dead_end_makes_no_whole_answer(engine: Engine) -> None:
+    end = min(engine.end_ids)
+    state = Constraint.regex(engine.tokenizer, "yes").state(engine.end_ids)
+    assert not state.consume(end)
+    while not state.complete:
+        assert state.consume(int(state.allowed().argmax()))
+    assert state.consume(end)
+
+
+def test_compressed_requests_begin_one_by_one_within_the_budget(engine: Engine) -> None:
+    decoder, prompt = engine.decoder(batch_tokens=100), ids(engine, "Tom has 3 apples")
+    room = len(prompt) + 6
+    for _ in range(12):
+        decoder.submit(prompt, Sampling(6), kv=full.Config())
+    most, found = 0, []
+    while not decoder.idle:
+        before = len(decoder._compressed)
+        found += decoder.step()
+        most = max(most, len(decoder._compressed))
+        assert len(decoder._compressed) <= before + 1
+    assert 1 < most <= 100 // room
+    (expected,) = {tuple(done.ids) for done in answers(found).values()}
+    assert len(answers(found)) == 12
+    assert list(expected) == engine.generate([prompt], Sampling(6))[0].ids
