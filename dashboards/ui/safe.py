@@ -27,7 +27,7 @@ def plain(value: Any, longest: int = 300) -> str:
 
 def escaped(value: str) -> str:
     """Markdown that shows a text as it is. An invisible sign in addresses keeps them from becoming links: escaping doesn't."""
-    return _LINKED.sub(rf"\1{_JOINER}", _MARKDOWN.sub(r"\\\1", value).replace(r"\:\/\/", "://").replace(r"\@", "@"))
+    return _MARKDOWN.sub(r"\\\1", _LINKED.sub(rf"\1{_JOINER}", value))
 
 
 def visible(value: str) -> str:

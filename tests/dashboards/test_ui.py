@@ -73,8 +73,8 @@ def test_numbers_are_exported_as_numbers() -> None:
 
 
 def test_text_of_others_stays_text() -> None:
-    assert safe.plain("![x](http://evil/x.png)") == "\\!\\[x\\]\\(http://\u2060evil\\/x\\.png\\)"
-    assert safe.plain("www.evil.org a@b.org") == "www\u2060\\.evil\\.org a@\u2060b\\.org"
+    assert safe.plain("![x](http://evil/x.png)") == "\\!\\[x\\]\\(http\\:\\/\\/\u2060evil\\/x\\.png\\)"
+    assert safe.plain("www.evil.org a@b.org") == "www\u2060\\.evil\\.org a\\@\u2060b\\.org"
     assert "<" not in safe.plain("<b>").replace(r"\<", "")
     assert safe.plain("a\n# b") == r"a \# b"
     assert safe.visible("user\u202egpj.exe") == r"user\u202egpj.exe"
