@@ -122,8 +122,9 @@ def _schedules(prefect: Orchestrator) -> None:
             state = f":orange-badge[{t('flows.paused')}]" if each["paused"] else f":green-badge[{t('flows.on')}]"
             when = "; ".join(orchestrator.schedules(each)) or t("flows.no_times")
             st.markdown(f"{state} **{safe.plain(each['name'])}** · {safe.plain(when)}")
-            word, icon = ("flows.resume_schedule", "play_arrow") if each["paused"] else ("flows.pause_schedule", "pause")
-            if st.button(t(word), icon=f":material/{icon}:", key=f"pause-{each['id']}"):
+            word = t("flows.resume_schedule") if each["paused"] else t("flows.pause_schedule")
+            icon = "play_arrow" if each["paused"] else "pause"
+            if st.button(word, icon=f":material/{icon}:", key=f"pause-{each['id']}"):
                 _do(lambda each=each: prefect.pause_schedule(each["id"], not each["paused"]))
             with st.expander(t("flows.start"), icon=":material/tune:"):
                 start.draw(prefect, each)

@@ -95,6 +95,17 @@ def test_a_cancelled_request_says_nothing_more_and_frees_its_place(engine: Engin
     assert drain(decoder) == {(stays, 0): alone}
 
 
+def test_a_row_that_takes_a_cancelled_ones_place_goes_on_as_if_alone(engine: Engine) -> None:
+    decoder = engine.decoder()
+    texts = ("Once upon a time", "One day", "Lily saw a dog")
+    first, second, third = (decoder.submit(ids(engine, text), Sampling(max_new_tokens=20)) for text in texts)
+    for _ in range(5):
+        decoder.step()
+    decoder.cancel(first)
+    alone = engine.generate([ids(engine, text) for text in texts[1:]], Sampling(max_new_tokens=20))
+    assert drain(decoder) == {(second, 0): alone[0], (third, 0): alone[1]}
+
+
 def test_samples_share_one_reading_of_their_prompt(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     prompt = ids(engine, "Once upon a time there was a little girl who liked to play")
     assert engine.decoder().forward.packs

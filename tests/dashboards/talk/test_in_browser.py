@@ -97,10 +97,12 @@ def test_every_vote_has_its_key_and_is_blind(page: Any, site: Any) -> None:
         main = page.get_by_test_id("stMain").inner_text()
         assert "models:/m/1" not in main
         assert "models:/n/1" not in main
+        page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()  # a key pressed earlier is lost
         page.keyboard.press(key)
         given.append(keys[key])
         page.get_by_role("button", name="Next").wait_for()
         assert "models:/m/1" in page.get_by_test_id("stMain").inner_text()
+        page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
         page.keyboard.press("n")
     page.get_by_text("You have voted on every prompt").wait_for()
     assert [vote.choice for vote in votes(site.home)] == given
