@@ -29,7 +29,7 @@ BATCH_TOKENS = 32768
 _CPU_TOKENS = 4096  # of one forward pass: what it holds between two operations then stays in the processor's cache
 _MOST_ROWS = 256
 _STEP_COST = 8  # of a generated token, in tokens that are read
-_LEAST_COST = 1 << 14  # of a process's share
+_LEAST_COST = 1 << 13  # of a process's share
 _KEPT_BYTES = 1 << 28  # of keys and values, between two calls
 
 

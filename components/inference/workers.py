@@ -65,7 +65,7 @@ def split(contexts: Sequence[Ids], costs: Sequence[int], least: int, most: int) 
     arrays = [np.asarray(context, dtype=np.int64) for context in order]
     shared = [common(a, b) for a, b in pairwise(arrays)]
     each = [
-        len(context) - known + sum(costs[i] for i in groups[context]) for context, known in zip(order, [0, *shared], strict=True)
+        len(context) - known + sum(costs[i] for i in groups[context]) for context, known in zip(order, [0, *shared], strict=False)
     ]
     behind = np.cumsum(each)
     shares = int(min(most, len(order), behind[-1] // least)) if each else 1
