@@ -122,7 +122,8 @@ class Service:
         target = await self.catalogue.find(asked.model)
         if isinstance(target, Remote):
             raise ApiError(400, f"{asked.model} lives behind another endpoint, which shows no views", param="model")
-        wanted = Look(new_ids(), asked.view, asked.settings, asked.prompt, asked.answer, asked.chat, target.adapter)
+        apart = target.version if asked.view == "adapter" and target.adapter is None else None
+        wanted = Look(new_ids(), asked.view, asked.settings, asked.prompt, asked.answer, asked.chat, target.adapter, apart)
         return JSONResponse(await _connected(request, look(self.pool, target, wanted)))
 
     async def health(self, request: Request) -> Response:

@@ -15,7 +15,8 @@ def look_at(look: Look, model: Any, tokenizer: Any) -> dict[str, Any]:
     """The view's document.
 
     Raises:
-        InputError: for an unknown view or setting, or a text that is missing or too long.
+        InputError: for an unknown view or setting, a text that is missing or too long, or a version that wasn't trained as an
+            adapter.
     """
     from components.inspection import Prompt, configure, inspect
 
@@ -25,4 +26,9 @@ def look_at(look: Look, model: Any, tokenizer: Any) -> dict[str, Any]:
     prompt = Prompt.of(tokenizer, look.prompt, look.answer, look.chat) if look.prompt else None
     if prompt is not None and len(prompt.ids) > MOST_TOKENS:
         raise InputError(f"the text has {len(prompt.ids)} tokens; a served model looks at {MOST_TOKENS} at most, shorten it")
+    if look.apart is not None:
+        from components.models.open import open_model
+        from components.settings import Settings
+
+        model, tokenizer = open_model(look.apart, Settings(), unmerged=True)  # for this view only, then let go
     return inspect(look.view, look.settings, model, tokenizer, prompt).to_dict()

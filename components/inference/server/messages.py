@@ -74,7 +74,11 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A view of the model, see ``components.inspection``."""
+    """A view of the model, see ``components.inspection``.
+
+    Attributes:
+        apart: registered version whose adapter is wanted beside its base; what is served has them merged.
+    """
 
     id: int
     view: str
@@ -83,7 +87,7 @@ class Look:
     answer: str
     chat: bool
     adapter: str | None
-    unmerge: str | None = None
+    apart: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
