@@ -140,7 +140,7 @@ def test_busy_helpers_die_with_a_process_that_is_killed() -> None:
     script = (
         "import os, time; from components.inference.workers import Workers\n"
         "def work(job, requests, done):\n"
-        "    print(os.getpid(), flush=True); time.sleep(60)\n"
+        "    os.write(1, b'%d\\n' % os.getpid()); time.sleep(60)\n"
         "Workers(work, 1).run(work, 0, [[1], [2]], print)"
     )
     with subprocess.Popen(
