@@ -20,7 +20,7 @@ from components.inference.decoding import Decoder
 from components.inference.forward import Forward
 from components.inference.sampling import Sampling
 from components.inference.scoring import score
-from components.inference.workers import Workers, possible, split
+from components.inference.workers import Workers, possible, single_threaded, split
 
 __all__ = ["BATCH_TOKENS", "Completion", "Engine", "Sampling"]
 
@@ -29,7 +29,7 @@ BATCH_TOKENS = 32768
 _CPU_TOKENS = 4096  # of one forward pass: what it holds between two operations then stays in the processor's cache
 _MOST_ROWS = 256
 _STEP_COST = 8  # of a generated token, in tokens that are read
-_LEAST_COST = 1 << 13  # of a process's share
+_LEAST_COST = 1 << 11  # of a process's share
 _KEPT_BYTES = 1 << 28  # of keys and values, between two calls
 
 
@@ -162,7 +162,8 @@ class Engine:
             return self._work(job, requests, done)
         shares = split(contexts, costs, _LEAST_COST, most)
         if len(shares) == 1:
-            return self._work(job, requests, done)
+            with single_threaded():  # so little that threads gain nothing, and where cores are busy they wait for each other
+                return self._work(job, requests, done)
         try:
             workers = self._helpers(len(shares) - 1)
         except OSError as error:
