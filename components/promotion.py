@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -190,7 +191,7 @@ def rollback(connection: Connection, ledger: Ledger, name: str, who: str, reason
 def pending(session: Session, ledger: Ledger, version: Version, champion: str | None) -> list[dict[str, Any]]:
     """Approvals of a version that wait for more people, JSON-ready."""
     return [
-        {"who": each.who, "reason": each.reason, "kind": each.kind, "at": each.created_at.isoformat()}
+        {"who": each.who, "reason": each.reason, "kind": each.kind, "at": _at(each.created_at)}
         for kind in ("promote", "override")
         for each in _waiting(session, ledger, version, kind, champion)
     ]
@@ -200,7 +201,12 @@ def overrides(session: Session, ledger: Ledger, version: Version) -> list[dict[s
     """Overrides by which a version became champion, JSON-ready, oldest first."""
     query = select(PromotionOverride).filter_by(tracker=ledger.tracker, name=version.name, version=version.version)
     rows = session.scalars(query.order_by(PromotionOverride.id)).all()
-    return [{"who": r.who, "reason": r.reason, "at": r.created_at.isoformat(), "gate": json.loads(r.gate)} for r in rows]
+    return [{"who": r.who, "reason": r.reason, "at": _at(r.created_at), "gate": json.loads(r.gate)} for r in rows]
+
+
+def _at(when: datetime) -> str:
+    """ISO 8601 with its time zone, which SQLite forgets."""
+    return (when if when.tzinfo is not None else when.replace(tzinfo=UTC)).isoformat()
 
 
 def _waiting(session: Session, ledger: Ledger, version: Version, kind: str, before: str | None) -> list[Approval]:

@@ -211,7 +211,9 @@ def _item(row: Record, scorer: str) -> Record:
         prompt = f"{prompt}\n{listed}\nAnswer:"
         return {"id": _name(row), "group": _group(row), "prompt": prompt, "options": options, "answer": right}
     given = row.get("answer")
-    targets = given if isinstance(given, list) and scorer in ("exact", "contains") else [text(row, "answer")]
+    if isinstance(given, list) and scorer not in ("exact", "contains"):
+        raise ValueError(f"'answer' is a list, which scorers exact and contains take; scorer: {scorer} takes one answer")
+    targets = given if isinstance(given, list) else [text(row, "answer")]
     targets = [text({"answer": target}, "answer") for target in targets]
     if not targets:
         raise ValueError("'answer' is an empty list, expected at least one right answer")

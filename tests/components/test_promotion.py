@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,7 @@ def test_an_override_needs_the_second_person_too_and_keeps_both_reasons(registry
     registry.promote("tiny", version, gate("d1", verdict="fail"), Override("Grace", "seen it"))
     [logged] = registry.show("models:/tiny/1")["overrides"]
     assert (logged["who"], logged["reason"]) == ("Ada, Grace", "Ada: for the demo; Grace: seen it")
+    assert datetime.fromisoformat(logged["at"]).tzinfo is not None
 
 
 @pytest.mark.parametrize("statement", ["UPDATE overrides SET who = 'Eve'", "DELETE FROM overrides"])

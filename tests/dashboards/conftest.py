@@ -172,9 +172,12 @@ def _wait(url: str, seconds: float = 60.0) -> None:
     raise AssertionError(f"{url} didn't answer within {seconds:.0f} s")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A headless Chromium; tests that need it are skipped where it isn't installed."""
+    """A headless Chromium; tests that need it are skipped where it isn't installed.
+
+    It ends with each file: while Playwright's event loop runs, no other test of the process may begin one.
+    """
     if not CHROMIUM.exists():
         pytest.skip(f"{CHROMIUM} isn't there; install Debian's package chromium")
     from playwright.sync_api import sync_playwright

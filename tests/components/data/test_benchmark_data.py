@@ -198,6 +198,9 @@ def test_an_own_file_is_a_version_that_follows_its_content(settings: Settings, t
     jsonl(path, [{"prompt": "1 + 2?", "answer": "three"}])
     with pytest.raises(InputError, match=r"row 1 of own.jsonl: 'answer' is 'three', expected a number"):
         benchmarks.need([config], settings)
+    jsonl(path, [{"prompt": "1 + 2?", "answer": ["3", "three"]}])
+    with pytest.raises(InputError, match=r"row 1 of own.jsonl: 'answer' is a list, which scorers exact and contains take"):
+        benchmarks.need([config], settings)
     with pytest.raises(InputError, match="doesn't exist"):
         benchmarks.need([own.Config(path=str(tmp_path / "none.jsonl"))], settings)
 

@@ -25,7 +25,6 @@ import dashboards
 from components import local_services
 from components.settings import Settings
 
-CHROMIUM = Path("/usr/bin/chromium")
 HOSTILE = (
     "<img src=http://evil.invalid/x.png onerror=alert(1)> ![x](http://evil.invalid/y.png) [link](http://evil.invalid) **bold** $x$"
 )
@@ -213,21 +212,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     running = Site(tmp_path_factory.mktemp("site"))
     yield running
     running.stop()
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Debian's Chromium, driven by Playwright."""
-    if not CHROMIUM.exists():
-        pytest.skip(f"{CHROMIUM} isn't there; install the package chromium")
-    from playwright.sync_api import sync_playwright
-
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-    flags += ["--disable-component-update", "--disable-sync"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=flags)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(name="announce")
