@@ -68,7 +68,8 @@ class Run:
 
     def __init__(self, recipe: Recipe, start: str | None = None, until: str | None = None) -> None:
         self.settings, self.project = Settings(), Path.cwd()
-        recipe = recipe.model_copy(update={"data": prepare.pinned(recipe.data, self.settings)})
+        if recipe.data is not None:  # evaluations of models that exist have none
+            recipe = recipe.model_copy(update={"data": prepare.pinned(recipe.data, self.settings)})
         self.recipe, self.graph = recipe, graph.build(recipe)
         selection = stages.select(self.graph, start, until)
         self.nodes, self.forced = selection.nodes, selection.forced

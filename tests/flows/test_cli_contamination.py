@@ -102,6 +102,6 @@ def test_a_version_carries_what_was_found_in_its_training_data(new_home: Callabl
     assert home.command("models", "show", uri, "--json")["evidence"]["contamination"]["benchmarks"]["heldout"]["state"] == "clean"
     assert "contamination: clean" in home.command("models", "show", uri)
     looked = home.command(
-        "contamination", uri, str(next(home.path.glob("data/*/"))), "--methods", "exact", "--require", "exact", "--json"
+        "contamination", uri, str(next(home.path.glob("data/[!.]*/"))), "--methods", "exact", "--require", "exact", "--json"
     )
     assert looked["state"] == "clean"

@@ -120,9 +120,9 @@ def test_a_finished_home_has_nothing_to_run_and_each_change_is_explained(plan: A
     keys = {stage["name"]: stage["key"] for stage in finished[1]["stages"]}
     assert all(stage["key"] == keys[stage["name"]] for stage in document["stages"] if "key" in stage)
 
-    changed = plan("align.1.lr=2e-3", home=home)
+    changed = plan("align.1.lr=3e-3", home=home)
     assert reasons(changed) == {
-        "grpo": ["align.1.lr changed from 0.001 to 0.002"],
+        "grpo": ["align.1.lr changed from 0.001 to 0.003"],
         "evaluate.grpo": ["follows from grpo"],
         "merge": ["follows from grpo"],
         "export": ["follows from merge"],
