@@ -93,13 +93,7 @@ class _Started:
     def stop(self) -> None:
         """Ends it; its log stays only where it failed."""
         failed = self._process.poll() not in (None, 0)
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        try:
-            self._process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        server.end(self._process)
         if not failed:
             self._log.unlink(missing_ok=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -115,6 +116,37 @@ def home(tmp_path: Path) -> Home:
 def new_home(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Home]:
     """Makes empty homes that live as long as they are needed."""
     return lambda name: Home(tmp_path_factory.mktemp(name) / "home")
+
+
+@pytest.fixture
+def in_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[Path], Callable[..., tuple[int, str, str]]]:
+    """``in_process(home)`` runs commands of a home in this process: gives exit code, standard output and standard error."""
+    from flows import cli
+
+    def of(home: Path) -> Callable[..., tuple[int, str, str]]:
+        monkeypatch.setenv("LAPIDAR_HOME", str(home))
+        monkeypatch.chdir(tmp_path)
+
+        def run(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
+            monkeypatch.setattr(sys, "argv", ["lapidar", *arguments])
+            monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+            capsys.readouterr()
+            code = cli._run("--json" in arguments)
+            said = capsys.readouterr()
+            return code, said.out, said.err
+
+        return run
+
+    return of
+
+
+@pytest.fixture
+def lapidar(in_process: Any, tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
+    """The same in an empty home."""
+    run: Callable[..., tuple[int, str, str]] = in_process(tmp_path / "home")
+    return run
 
 
 @pytest.fixture(scope="session")

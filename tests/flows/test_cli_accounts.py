@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,24 +10,8 @@ import pytest
 
 from components.reviews import accounts
 from components.settings import Settings
-from flows import cli
 
 Cli = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def lapidar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    monkeypatch.setenv("LAPIDAR_HOME", str(tmp_path / "home"))
-
-    def run(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lapidar", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        capsys.readouterr()
-        code = cli._run("--json" in arguments)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
 
 
 def test_accounts_are_made_listed_changed_and_removed(lapidar: Cli, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import pytest
 
 from components.reviews import arena
 from components.settings import Settings
-from flows import cli
 from tests.flows.conftest import Home
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -39,21 +37,6 @@ register:
   metric: accuracy
   votes: {min_votes: 20, min_reviewers: 2}
 """
-
-
-@pytest.fixture
-def lapidar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    monkeypatch.setenv("LAPIDAR_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lapidar", *arguments])
-        capsys.readouterr()
-        code = cli._run("--json" in arguments)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
 
 
 def queue(folder: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from components.models.open import open_model
 from components.models.plain import plain_model
 from components.registry import Registry
 from components.settings import Settings
-from flows import cli
 
 Cli = Callable[..., tuple[int, str, str]]
 STORY = ("--prompt", "Tom has 3 apples.")
@@ -41,17 +39,8 @@ def registered(tmp_path_factory: pytest.TempPathFactory, tiny_sft: ModelRef) -> 
 
 
 @pytest.fixture
-def lapidar(registered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    monkeypatch.setenv("LAPIDAR_HOME", str(registered))
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lapidar", *arguments])
-        capsys.readouterr()
-        code = cli._run(False)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
+def lapidar(in_process: Any, registered: Path) -> Cli:
+    run: Cli = in_process(registered)
     return run
 
 

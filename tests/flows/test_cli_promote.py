@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,24 +13,9 @@ import pytest
 from components.gate import Evidence, Gate, Reason
 from components.registry import Registry
 from components.settings import Settings
-from flows import cli
 
 Cli = Callable[..., tuple[int, str, str]]
 ITEMS = 100
-
-
-@pytest.fixture
-def lapidar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    monkeypatch.setenv("LAPIDAR_HOME", str(tmp_path / "home"))
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lapidar", *arguments])
-        capsys.readouterr()
-        code = cli._run(False)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
 
 
 @pytest.fixture
