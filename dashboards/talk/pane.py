@@ -22,14 +22,18 @@ SHOWN = 30
 _EVERY = 0.25
 
 
-def busy(conversation: Conversation) -> bool:
-    """Whether an answer is on its way."""
-    answer = server.answers().get(conversation.id)
+def busy(conversation: str) -> bool:
+    """Whether an answer to this conversation is on its way."""
+    answer = server.answers().get(conversation)
     return answer is not None and not answer.look().done
 
 
-def draw(settings: Settings, conversation: Conversation, chosen: ChatSettings) -> None:
-    """Draws a conversation of the reader's own."""
+def draw(settings: Settings, conversation: Conversation, chosen: ChatSettings, waiting: bool) -> None:
+    """Draws a conversation of the reader's own.
+
+    Args:
+        waiting: whether an answer was on its way before ``conversation`` was loaded.
+    """
 
     @acting.as_reader(conversation.owner)
     def retry(message: Message) -> None:
@@ -40,7 +44,6 @@ def draw(settings: Settings, conversation: Conversation, chosen: ChatSettings) -
         _again(settings, conversation, chosen, new)
         st.rerun()
 
-    waiting = busy(conversation)
     acts = messages.Acts(settings, conversation.owner, conversation, retry, edited, waiting)
     given = feedback.given(settings, conversation.owner, [m.id for m in conversation.messages if m.role == "assistant"])
     for message in _shown(conversation):

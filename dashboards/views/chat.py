@@ -31,7 +31,7 @@ def page() -> None:
     if token := page_state.get("shared"):
         _shared(settings, token)
         return
-    shown = _open(settings, reader)
+    shown, running = _open(settings, reader)
     cards, error = server.offered()
     shelf.draw(settings, reader, shown)
     if error is not None or not cards:
@@ -44,11 +44,10 @@ def page() -> None:
     for column, conversation in zip(st.columns(max(1, len(shown)), gap="medium"), shown, strict=False):
         with column:
             mine = chosen if conversation is shown[0] else chosen.model_copy(update={"model": other})
-            pane.draw(settings, conversation, mine)
+            pane.draw(settings, conversation, mine, conversation.id in running)
     if not shown:
         st.caption(t("chat.begin"))
-    waiting = any(pane.busy(conversation) for conversation in shown)
-    off = waiting or error is not None or not chosen.model
+    off = bool(running) or error is not None or not chosen.model
     if question := st.chat_input(t("chat.placeholder"), disabled=off, key=f"chat.input.{scope}"):
         _ask(settings, reader, shown, chosen, other, question)
 
@@ -64,17 +63,23 @@ def _shared(settings: Settings, token: str) -> None:
     pane.read_only(conversation)
 
 
-def _open(settings: Settings, reader: str) -> list[Conversation]:
-    """The conversations that the address names; what isn't the reader's is said and left."""
-    found = []
+def _open(settings: Settings, reader: str) -> tuple[list[Conversation], set[str]]:
+    """The conversations that the address names, and which of them wait for an answer; what isn't the reader's is said and left.
+
+    Whether one waits is asked before it is loaded: an answer that ends in between is then shown by the next look, and never
+    missed.
+    """
+    found, running = [], set()
     for name in ("c", "d"):
         if conversation := page_state.get(name):
+            if pane.busy(conversation):
+                running.add(conversation)
             try:
                 found.append(conversations.load(settings, reader, conversation))
             except InputError as error:
                 st.warning(safe.plain(error, 400))
                 page_state.put(**{name: None})
-    return found
+    return found, running & {conversation.id for conversation in found}
 
 
 def _before(shown: list[Conversation]) -> Mapping[str, Any]:

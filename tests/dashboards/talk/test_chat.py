@@ -92,6 +92,25 @@ def test_a_question_is_answered_and_kept_with_what_it_took(open_page: Opener, se
     assert texts(again) == texts(page)
 
 
+def test_an_answer_that_ends_while_its_page_is_drawn_is_shown(
+    open_page: Opener, serving: Serving, home: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serving("m@champion")
+    load = conversations.load
+
+    def slowly(settings: Settings, reader: str, name: str) -> Conversation:
+        found = load(settings, reader, name)
+        if (answer := server.answers().get(name)) is not None:
+            answer.wait(20)
+        return found
+
+    monkeypatch.setattr(conversations, "load", slowly)
+    page = open_page("chat")
+    ask(page, "slowly, please")
+    assert "word19" in "".join(texts(page))
+    assert "has no answer" not in said(page)
+
+
 def test_settings_reach_the_server_and_come_back_with_the_conversation(open_page: Opener, serving: Serving, home: Settings) -> None:
     speaker = serving("m@champion")
     page = open_page("chat")
