@@ -12,6 +12,7 @@ stamp=.venv/lapidar-setup.sha256
 wanted=$(cat infra/requirements.lock infra/setup.sh pyproject.toml | sha256sum)
 [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && exit 0
 
+[ ! -L .venv ] || { echo ".venv is a link to $(readlink .venv), which belongs to another checkout; remove the link first" >&2; exit 1; }
 echo "Setting up .venv (about 3 GB)…" >&2
 "$python" -m venv --clear .venv
 # torch isn't in the lock: each machine takes the build for its own accelerator (see README, *Set-up*).

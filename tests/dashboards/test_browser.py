@@ -71,7 +71,8 @@ def test_text_of_models_loads_nothing_and_runs_nothing(recorded: Recorded, serve
     assert "evil.invalid" in HOSTILE  # that no other machine was asked is checked when the test ends
 
 
-def test_curves_move_while_a_run_trains(recorded: Recorded, serve: Serve, visit: Visit) -> None:
+def test_curves_move_while_a_run_trains(tmp_path: Path, serve: Serve, visit: Visit) -> None:
+    home = tmp_path / "home"
     trains = """
 import sys, time
 from components.settings import Settings
@@ -88,12 +89,11 @@ for step in range(200):
     (work / "events.jsonl").write_text('{"kind": "progress", "done": %d, "total": 200, "time": 1.0}\\n' % step)
     time.sleep(0.1)
 """
-    address = serve(recorded.home)
-    process = subprocess.Popen([sys.executable, "-c", trains], env={**_environment(recorded.home)})
+    address = serve(home)
+    process = subprocess.Popen([sys.executable, "-c", trains], env=_environment(home))
     try:
-        for _ in range(100):
-            if (recorded.home / "work" / "sft" / "ab" / "events.jsonl").exists():
-                break
+        while not (home / "work" / "sft" / "ab" / "events.jsonl").exists():
+            assert process.poll() is None
             time.sleep(0.1)
         page = visit(f"{address}/run?id=tiny-live")
         shown = page.get_by_text("sft: step")
