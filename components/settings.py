@@ -25,6 +25,11 @@ class Settings(BaseSettings):
     endpoint_token: SecretStr | None = Field(
         None, description="Bearer token of OpenAI-compatible endpoints; never written anywhere."
     )
+    endpoint_url: str | None = Field(
+        None,
+        description="Addresses, separated by commas, that LAPIDAR_ENDPOINT_TOKEN goes to; default: endpoints that you name "
+        "yourself, never one that a registered version's tag names.",
+    )
     server_token: SecretStr | None = Field(
         None, description="Bearer token of our own server: asked for by `lapidar serve`, sent to it by what talks to it."
     )

@@ -26,7 +26,7 @@ def serve(
 
     Raises:
         InputError: if a model isn't there, or the server would be open to other machines without a token.
-        LapidarError: if the port is taken.
+        LapidarError: if the port is taken, or one of the models can't be loaded.
     """
     from components.inference.server import config
 
@@ -50,14 +50,14 @@ def verify(model: str, host: str, port: int) -> int:
     """Compares a running server with a registered version's weights, and adds the result to its evidence; 1 where they differ."""
     from components.inference.local import local_ref
     from components.inference.server.verify import verify as compare
+    from components.inference.tokens import server_token
     from components.registry import Registry
 
     settings = Settings()
     registry = Registry(settings, local_services.address(settings, "mlflow"))
     version = registry.resolve(f"models:/{model.removeprefix('models:/')}")
-    token = settings.server_token.get_secret_value() if settings.server_token else None
     name = version.uri.removeprefix("models:/")
-    found = compare(f"http://{host}:{port}/v1", name, local_ref(version.uri, settings), token)
+    found = compare(f"http://{host}:{port}/v1", name, local_ref(version.uri, settings), server_token(settings))
     registry.supplement(version.uri, {"parity": {"served": found}}, who="lapidar serve --verify")
     tokens = "identical tokens" if found["identical_tokens"] and found["same_prompts"] else "other tokens"
     print(f"{version.uri} as served: {tokens}, log-probabilities differ by at most {found['max_logprob_difference']:.2g}")
@@ -74,7 +74,13 @@ def _run(config: object) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     for noisy in ("httpx", "alembic", "mlflow"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    app = create_app(config)
+    failures: list[LapidarError] = []
+
+    def give_up(error: LapidarError) -> None:
+        failures.append(error)
+        server.should_exit = True
+
+    app = create_app(config, give_up)
     place = f"[{config.host}]" if ":" in config.host else config.host
     print(f"serving on http://{place}:{config.port}/v1 ({'with' if config.tokens else 'without'} a token)", file=sys.stderr)
     server = uvicorn.Server(
@@ -84,5 +90,7 @@ def _run(config: object) -> None:
     )
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     server.run()
+    if failures:
+        raise failures[0]
     if not server.started:
         raise LapidarError(f"--port {config.port} on {config.host} can't be used: another program listens there, or it isn't ours")

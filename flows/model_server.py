@@ -15,6 +15,7 @@ from components import local_services
 from components.errors import InputError, LapidarError
 from components.inference.client import Client
 from components.inference.endpoint import connect, is_endpoint
+from components.inference.tokens import server_token, token_for
 from components.settings import Settings
 from flows import server
 
@@ -41,11 +42,11 @@ def serving(settings: Settings, model: str) -> Iterator[tuple[Client, str]]:
     """
     if is_endpoint(model):
         found = connect(model, settings)
-        yield Client(found.url, _token(settings)), found.model
+        yield Client(found.url, token_for(settings, found.url)), found.model
         return
     name = model.removeprefix("models:/")
     if (address := local_services.address(settings, "models")) is not None:
-        client = Client(f"{address}/v1", _token(settings))
+        client = Client(f"{address}/v1", server_token(settings))
         if _REGISTERED.fullmatch(name) or name in {card.id for card in client.models()}:
             yield client, name
             return
@@ -54,7 +55,7 @@ def serving(settings: Settings, model: str) -> Iterator[tuple[Client, str]]:
     started = _Started(settings, model)
     try:
         started.wait()
-        yield Client(f"{started.address}/v1", _token(settings)), name if _REGISTERED.fullmatch(name) else "model"
+        yield Client(f"{started.address}/v1", server_token(settings)), name if _REGISTERED.fullmatch(name) else "model"
     finally:
         started.stop()
 
@@ -96,8 +97,3 @@ class _Started:
         server.end(self._process)
         if not failed:
             self._log.unlink(missing_ok=True)
-
-
-def _token(settings: Settings) -> str | None:
-    token = settings.endpoint_token
-    return token.get_secret_value() if token is not None else None

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from components import local_services
 from components.errors import InputError, LapidarError
 from components.inference.reading import Event, ModelCard, Reader, cards
+from components.inference.tokens import server_token
 
 if TYPE_CHECKING:
     import httpx2
@@ -34,8 +35,8 @@ Message = Mapping[str, Any]
 START = "start it with `lapidar up`"
 _CONNECT_SECONDS = 5.0
 _REMEDIES = {
-    401: "set LAPIDAR_ENDPOINT_TOKEN to a token that the server accepts",
-    403: "set LAPIDAR_ENDPOINT_TOKEN to a token that may use this model",
+    401: "set LAPIDAR_SERVER_TOKEN to what this home's server asks for, LAPIDAR_ENDPOINT_TOKEN to what another endpoint does",
+    403: "set LAPIDAR_SERVER_TOKEN or LAPIDAR_ENDPOINT_TOKEN to a token that may use this model",
     404: "choose one of the models that it lists",
     413: "shorten the conversation",
     429: "too many answers are waiting: try again in {after} s",
@@ -266,8 +267,7 @@ def connect(settings: Settings) -> Client:
     """
     if (address := local_services.address(settings, "models")) is None:
         raise ServerDown(f"no model server runs for {settings.root}", START)
-    token = settings.endpoint_token
-    return Client(f"{address.rstrip('/')}/v1", token.get_secret_value() if token else None)
+    return Client(f"{address.rstrip('/')}/v1", server_token(settings))
 
 
 def _on_connect(connected: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from components.errors import InputError, LapidarError
+from components.inference.tokens import token_for
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -272,7 +273,7 @@ class Endpoint:
 
 
 def connect(spec: str, settings: Settings, timeout: float = 60, retries: int = 2) -> Endpoint:
-    """The endpoint of ``URL#model`` with the token of ``LAPIDAR_ENDPOINT_TOKEN``.
+    """The endpoint of ``URL#model`` that the user named, with the token that belongs to it (see ``tokens``).
 
     Raises:
         InputError: if it isn't of this form.
@@ -280,8 +281,7 @@ def connect(spec: str, settings: Settings, timeout: float = 60, retries: int = 2
     url, _, model = spec.partition("#")
     if not model:
         raise InputError(f"{spec!r} names no model; write URL#model, e.g. http://127.0.0.1:8000/v1#qwen2.5-7b-instruct")
-    token = settings.endpoint_token
-    return Endpoint(url, model, token.get_secret_value() if token else None, timeout, retries)
+    return Endpoint(url, model, token_for(settings, url), timeout, retries)
 
 
 def is_endpoint(spec: str) -> bool:

@@ -9,6 +9,7 @@ import httpx
 
 from components import local_services
 from components.inference.client import START, ServerDown, ServerError
+from components.inference.tokens import server_token
 from components.inspection import Document
 from components.settings import Settings
 
@@ -28,8 +29,8 @@ def look(
     address = local_services.address(settings, "models")
     if address is None:
         raise ServerDown(f"no model server runs for {settings.root}", START)
-    token = settings.endpoint_token
-    head = {"Authorization": f"Bearer {token.get_secret_value()}"} if token else {}
+    token = server_token(settings)
+    head = {"Authorization": f"Bearer {token}"} if token else {}
     body = {"model": model, "view": view, "settings": dict(options or {}), "prompt": prompt, "answer": "", "chat": chat}
     try:
         with httpx.Client(timeout=httpx.Timeout(_SECONDS, connect=3.0), trust_env=False, headers=head) as client:

@@ -1,10 +1,10 @@
-"""Our server against ``transformers serve --continuous-batching``: concurrent chats on the same model in the same run; memory.
+"""Our server against ``transformers serve --continuous-batching``: concurrent chats on the same model in the same run.
 
 Every chat is a client of its own that streams greedy answers, one after the other, to prompts that nobody else sends. The servers
 run one at a time, in turns; each is warm before it is timed. Tokens are counted in the text that came, the same way for both.
-Then thousands of short requests go to ours, and the memory of all its processes is read on the way.
+``memory.py --server`` shows what ours holds over thousands of requests.
 
-Usage: ``serve.py [--model FOLDER] [--chats 16] [--tokens 200] [--answers 3] [--repeats 3] [--requests 10000]``; prints Markdown.
+Usage: ``serve.py [--model FOLDER] [--chats 16] [--tokens 200] [--answers 3] [--repeats 3]``; prints Markdown.
 """
 
 from __future__ import annotations
@@ -162,28 +162,6 @@ def compare(model: Path, home: Path, arguments: argparse.Namespace) -> None:
     print(f"\nratio to their best: {statistics.median(each.rate for each in found['ours']) / best:.2f}")
 
 
-def memory(model: Path, home: Path, requests: int) -> None:
-    with running("ours", model, home, 1) as (url, known, pid):
-        processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-
-        def some(numbers: range) -> None:
-            def share(part: range) -> None:
-                with httpx.Client(timeout=120) as client:
-                    for number in part:
-                        stream(client, url, body(known, number, 8))
-
-            with ThreadPoolExecutor(16) as threads:
-                list(threads.map(share, [numbers[i::16] for i in range(16)]))
-
-        step, start = max(1, requests // 10), time.perf_counter()
-        print(f"\n{requests:,} requests of 8 tokens, 16 at once; resident memory of all processes:\n")
-        for i in range(10):
-            some(range(step * i, step * (i + 1)))
-            held = sum(process.memory_info().rss for process in processes)
-            print(f"- after {step * (i + 1):,}: {held / (1 << 20):.1f} MiB", flush=True)
-        print(f"\n{requests / (time.perf_counter() - start):,.0f} requests/s")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=Settings().shared / "models" / "stories260K")
@@ -191,7 +169,6 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=200)
     parser.add_argument("--answers", type=int, default=3)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--requests", type=int, default=10_000)
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that a killed benchmark ends its servers
     with tempfile.TemporaryDirectory() as scratch:
@@ -199,10 +176,7 @@ def main() -> None:
         shutil.copytree(arguments.model, model)
         if not (model / "chat_template.jinja").exists():
             (model / "chat_template.jinja").write_text(PLAIN, encoding="utf-8")
-        if arguments.repeats:
-            compare(model, Path(scratch), arguments)
-        if arguments.requests:
-            memory(model, Path(scratch), arguments.requests)
+        compare(model, Path(scratch), arguments)
 
 
 if __name__ == "__main__":

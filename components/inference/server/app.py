@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import cache
 from typing import Any, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -24,6 +25,7 @@ from components.inference.server.pool import Pool
 from components.inference.server.protocol import ChatRequest, CompletionRequest, InspectRequest, validated
 from components.inference.server.replies import Reply
 from components.inference.server.requests import authorize, read_json
+from components.inference.tokens import token_for
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -57,21 +59,20 @@ class Service:
         self.catalogue = Catalogue(config.settings, list(config.models), list(config.adapters))
         self.pool = Pool(config.memory, config.queue)
         self.metrics = Metrics(self.pool)
-        token = config.settings.endpoint_token
-        self.passthrough = PassThrough(token.get_secret_value() if token else None)
-        self.loading, self.failed = list(self.catalogue.started_with), dict[str, str]()
+        self.passthrough = PassThrough(cache(lambda remote: token_for(config.settings, remote.url, named=remote.version is None)))
+        self.loading = list(self.catalogue.started_with)
 
     async def preload(self) -> None:
-        """Loads what the server was started with, in order."""
+        """Loads what the server was started with, in order.
+
+        Raises:
+            ApiError: if one of them can't be loaded; says which, and why.
+        """
         for name in list(self.loading):
-            try:
-                target = await self.catalogue.find(name)
-                if isinstance(target, Target):
-                    async with self.pool.use(target.key, target.name, target.setup):
-                        pass
-            except ApiError as error:
-                logger.error("%s", error)
-                self.failed[name] = str(error)
+            target = await self.catalogue.find(name)
+            if isinstance(target, Target):
+                async with self.pool.use(target.key, target.name, target.setup):
+                    pass
             self.loading.remove(name)
 
     async def close(self) -> None:
@@ -128,10 +129,9 @@ class Service:
 
     async def health(self, request: Request) -> Response:
         """``GET /health``: 200 once what the server was started with is loaded."""
-        status = "loading" if self.loading else "failed" if self.failed else "ready"
         models = {entry.name: "loaded" if entry.loaded else "unloaded" for entry in self.pool.entries.values()}
-        body = {"status": status, "models": models | dict.fromkeys(self.loading, "loading"), "failed": self.failed}
-        return JSONResponse(body, 200 if status == "ready" else 503)
+        body = {"status": "loading" if self.loading else "ready", "models": models | dict.fromkeys(self.loading, "loading")}
+        return JSONResponse(body, 503 if self.loading else 200)
 
     async def prometheus(self, request: Request) -> Response:
         """``GET /metrics``."""
@@ -174,8 +174,11 @@ class Service:
         return Stream(chunks(remote, response), stack.aclose)
 
 
-def create_app(config: ServerConfig) -> FastAPI:
+def create_app(config: ServerConfig, failed: Callable[[ApiError], None]) -> FastAPI:
     """The server as an ASGI application.
+
+    Args:
+        failed: called if a model that it was started with can't be loaded: there is no server without it.
 
     Raises:
         InputError: if a model it should serve isn't there.
@@ -184,7 +187,13 @@ def create_app(config: ServerConfig) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.ensure_future(service.preload())
+        async def load() -> None:
+            try:
+                await service.preload()
+            except ApiError as error:
+                failed(error)
+
+        loading = asyncio.ensure_future(load())
         try:
             yield
         finally:

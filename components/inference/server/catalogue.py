@@ -59,7 +59,11 @@ class Target:
 
 @dataclass(frozen=True)
 class Remote:
-    """A model behind another OpenAI-compatible endpoint: base URL, and its name there."""
+    """A model behind another OpenAI-compatible endpoint: base URL, and its name there.
+
+    Attributes:
+        version: the registered version whose tag says so; None where whoever started the server does.
+    """
 
     name: str
     url: str

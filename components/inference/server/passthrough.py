@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +20,16 @@ class PassThrough:
     """The connections to other endpoints.
 
     Args:
-        token: bearer token for them.
+        token: gives the bearer token for one of them, if it may have one.
         timeout: seconds without a byte from one before a request counts as failed.
     """
 
-    def __init__(self, token: str | None, timeout: float = 120.0) -> None:
+    def __init__(self, token: Callable[[Remote], str | None], timeout: float = 120.0) -> None:
         import httpx
 
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._token = token
         limits = httpx.Limits(max_connections=1000, max_keepalive_connections=50)
-        self._client = httpx.AsyncClient(headers=headers, timeout=httpx.Timeout(timeout, connect=10.0), limits=limits)
+        self._client = httpx.AsyncClient(timeout=httpx.Timeout(timeout, connect=10.0), limits=limits)
 
     async def close(self) -> None:
         """Closes them."""
@@ -46,8 +46,10 @@ class PassThrough:
         content = {key: value for key, value in body.items() if key != "lapidar"} | {"model": remote.model}
         if body.get("lapidar") not in (None, {}):
             _refuse_extension(remote, body["lapidar"])
+        headers = {"Authorization": f"Bearer {token}"} if (token := self._token(remote)) else {}
+        asked = self._client.stream("POST", f"{remote.url}/{route}", json=content, headers=headers)
         try:
-            response = await stack.enter_async_context(self._client.stream("POST", f"{remote.url}/{route}", json=content))
+            response = await stack.enter_async_context(asked)
             if response.status_code == 200:
                 return response
             said = (await response.aread())[:2000].decode("utf-8", "replace")
@@ -58,6 +60,8 @@ class PassThrough:
         status = response.status_code if response.status_code in _HANDED_ON else 502
         pause = response.headers.get("retry-after", "")
         message = f"{remote.name} at {remote.url} answers {response.status_code}: {said}"
+        if response.status_code in (401, 403) and not headers:
+            message += "; no token was sent: who runs this server may allow one for that address with LAPIDAR_ENDPOINT_URL"
         raise ApiError(status, message, code="endpoint", retry_after=int(pause) if pause.isdigit() else None)
 
     async def whole(self, remote: Remote, route: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -143,7 +143,11 @@ class Pool:
         await asyncio.gather(*(process.wait() for process in processes))
 
     async def _load(self, entry: Entry) -> None:
-        needed = estimate(entry.setup)
+        try:
+            needed = estimate(entry.setup)
+        except (OSError, ValueError, struct.error) as error:
+            message = f"{entry.name} can't be loaded: its weights can't be read ({error})"
+            raise ApiError(503, message, code="model_not_loadable") from error
         if needed > self.budget:
             raise ApiError(
                 503,

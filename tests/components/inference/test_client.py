@@ -196,7 +196,7 @@ def test_a_server_that_ends_in_the_middle_is_told_after_what_it_said(chat_server
 @pytest.mark.parametrize(
     ("status", "headers", "remedy"),
     [
-        (401, {}, "set LAPIDAR_ENDPOINT_TOKEN"),
+        (401, {}, "set LAPIDAR_SERVER_TOKEN"),
         (404, {}, "choose one of the models"),
         (413, {}, "shorten the conversation"),
         (422, {}, "change the settings"),

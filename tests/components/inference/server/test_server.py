@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +17,9 @@ import pytest
 import torch
 
 from components.artifacts import ModelRef
+from components.inference.server.errors import ApiError
+from components.inference.server.messages import Setup
+from components.inference.server.pool import Pool
 from components.models.chat import prompt_ids
 from components.models.load import load_model
 
@@ -216,6 +222,27 @@ def test_views_come_as_documents(served: Any) -> None:
         refused = served.post("/lapidar/inspect", json=body | wrong)
         assert refused.status_code == 400
         assert words in refused.json()["error"]["message"]
+
+
+@pytest.mark.slow
+def test_a_model_that_cant_be_loaded_ends_the_start(serve: Callable[..., Any], tiny_llama: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_llama, tmp_path / "cut")
+    weights = tmp_path / "cut" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    server = serve(f"good={tiny_llama}", f"bad={tmp_path / 'cut'}")
+    assert server.process.wait(60) == 1
+    assert server.log.read_text().strip().splitlines()[-1].startswith("lapidar: bad can't be loaded: SafetensorError")
+
+
+def test_weights_that_cant_be_read_are_told(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"short")
+
+    async def load() -> None:
+        async with Pool(1 << 40, 1).use("key", "bad", Setup(str(tmp_path), {}, "cpu")):
+            pass
+
+    with pytest.raises(ApiError, match="bad can't be loaded: its weights can't be read"):
+        asyncio.run(load())
 
 
 def test_adapters_answer_side_by_side_over_one_base(adapted: Any, tiny_sft: ModelRef) -> None:
