@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from flows import output
+from flows.cli_arguments import Json
 
 if TYPE_CHECKING:
     from components.settings import Settings
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 accounts = typer.Typer(name="accounts", help="Local accounts of the dashboard and their roles.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="Account's name.")]
 Role = Annotated[str, typer.Argument(help="reviewer, engineer or admin")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.")]
 
 
 @accounts.command()

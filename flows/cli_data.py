@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows import output
+from flows.cli_arguments import Json, Recipe
 
 if TYPE_CHECKING:
     from components.artifacts import DatasetRef
 
 data = typer.Typer(name="data", help="Build, check, list and compare dataset versions.", no_args_is_help=True)
-Recipe = Annotated[str, typer.Argument(help="Recipe by name (quickstart) or path.")]
 Overrides = Annotated[list[str] | None, typer.Argument(help="section.key=value, e.g. data.seed=3", metavar="[KEY=VALUE]...")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.")]
 
 
 @data.command()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows import output
+from flows.cli_arguments import Json
 
 if TYPE_CHECKING:
     from components.settings import Settings
@@ -19,7 +20,6 @@ Recipe = Annotated[str, typer.Argument(help="Recipe whose data method is feedbac
 Overrides = Annotated[
     list[str] | None, typer.Argument(help="section.key=value, e.g. data.min_agreement=0.75", metavar="[KEY=VALUE]...")
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, everything else on stderr.")]
 DONE, GATE_NOT_PASSED = 0, 3
 
 
