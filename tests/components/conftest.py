@@ -10,11 +10,15 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from components import mlflow_client
 from components.settings import Settings
+
+if TYPE_CHECKING:
+    from components.registry import Registry
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +41,13 @@ def home(tmp_path: Path, mlflow_tables: Path) -> Settings:
     settings.services.mkdir(parents=True)
     shutil.copyfile(mlflow_tables, settings.services / "mlflow.db")
     return settings
+
+
+@pytest.fixture
+def registry(home: Settings) -> "Registry":
+    from components.registry import Registry
+
+    return Registry(home)
 
 
 class Server:

@@ -47,11 +47,6 @@ def register(
 
 
 @pytest.fixture
-def registry(home: Settings) -> Registry:
-    return Registry(home)
-
-
-@pytest.fixture
 def three(registry: Registry, tmp_path: Path) -> Registry:
     """Three versions that were champion one after the other."""
     champion = None
