@@ -86,10 +86,10 @@ def audit(name: str | None, verify: bool, as_json: bool) -> int:
     return BROKEN if faults else DONE
 
 
-def gate(uri: str, as_json: bool) -> int:
+def gate(uri: str, who: str, as_json: bool) -> int:
     """Decides a version's gate again and prints it; returns 3 unless it passes."""
     registry = registry_for(uri)
-    shown = registry.supplement(uri, {})
+    shown = registry.supplement(uri, {}, who=who.strip() or "lapidar")
     if as_json:
         output.document({"version": _brief(shown), "gate": shown["gate"]})
     else:

@@ -73,9 +73,11 @@ def audit(
 
 @models.command()
 def gate(
-    uri: Annotated[str, typer.Argument(metavar="VERSION", help="models:/name/version or models:/name@alias")], as_json: Json = False
+    uri: Annotated[str, typer.Argument(metavar="VERSION", help="models:/name/version or models:/name@alias")],
+    who: Annotated[str, typer.Option("--who", help="Who asks for it, for the audit log.")] = "",
+    as_json: Json = False,
 ) -> None:
     """Decide a version's gate again, on the evidence that it has now and against the present champion."""
     from flows import cli_promote
 
-    raise typer.Exit(cli_promote.gate(uri, as_json))
+    raise typer.Exit(cli_promote.gate(uri, who, as_json))

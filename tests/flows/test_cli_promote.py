@@ -79,10 +79,13 @@ def test_the_champion_goes_back_and_the_log_says_so(lapidar: Cli, tmp_path: Path
 
 @pytest.mark.usefixtures("versions")
 def test_a_gate_is_decided_again_and_models_are_compared(lapidar: Cli) -> None:
+    assert lapidar("models", "gate", "models:/tiny/3", "--who", " Ada ")[0] == 3
+    assert lapidar("audit", "tiny")[1].endswith("gate fail  Ada: decided again\n")
     code, out, _ = lapidar("models", "gate", "models:/tiny/3")
     assert code == 3
     assert "models:/tiny/3: gate fail" in out
     assert "worse: -0.500" in out
+    assert lapidar("audit", "tiny")[1].endswith("gate fail  lapidar: decided again\n")
     code, out, _ = lapidar("compare", "models:/tiny/2", "models:/tiny/1")
     assert code == 0
     assert "sums accuracy: better: +0.400" in out
