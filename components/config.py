@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,18 @@ class MethodConfig(Config):
     def splits(self) -> tuple[str, ...]:
         """Dataset splits that the method reads; only these decide its key."""
         return ()
+
+
+def each_once(names: Sequence[str], what: str, remedy: str) -> None:
+    """For validators of lists whose entries are told apart by a name.
+
+    >>> each_once(["a", "b"], "method", "give its settings once")
+
+    Raises:
+        ValueError: naming the first that stands twice.
+    """
+    if double := next((name for name in names if names.count(name) > 1), None):
+        raise ValueError(f"{what} {double!r} stands twice; {remedy}")
 
 
 @dataclass(frozen=True)

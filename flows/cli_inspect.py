@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,6 @@ def inspect(
         raise InputError(f"{view} shows what the model makes of a text; add --prompt TEXT")
     if out is not None and out.suffix not in inspection.ENDINGS:
         raise InputError(f"--out {out} should end in {' or '.join(inspection.ENDINGS)}: the ending says what is written")
-    _quieten()
     if source.startswith("models:/"):
         cli_models.registry_for(source)
     model, tokenizer = open_model(source, Settings(), adapter, unmerged=view == "adapter")
@@ -61,11 +59,3 @@ def _print(module: Any, document: Any) -> None:
         console.print(part)
     for note in document.notes:
         console.print(f"note: {note}")
-
-
-def _quieten() -> None:
-    """No progress bars for a matter of seconds, and no word about kernels that would have to be downloaded."""
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)

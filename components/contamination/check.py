@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from components import methods
-from components.config import Choice, Config, MethodConfig
+from components.config import Choice, Config, MethodConfig, each_once
 from components.contamination.items import Item, NotChecked, digest
 from components.contamination.scan import Job, Match, Scanned, scan
 from components.contamination.suite import Benchmark
 
 if TYPE_CHECKING:
     from components.contamination.corpus import Source
-    from components.contamination.judge import Chat
+    from components.inference.endpoint import Chat
 
 State = Literal["clean", "contaminated", "not checked"]
 CORPUS = ("exact", "ngram", "minhash", "rephrased")
@@ -52,9 +52,7 @@ class Policy(Config):
     @field_validator("methods")
     @classmethod
     def _once(cls, value: list[MethodConfig]) -> list[MethodConfig]:
-        names = [found.method for found in value]
-        if double := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"method {double[0]!r} stands twice; give its settings once")
+        each_once([found.method for found in value], "method", "give its settings once")
         return value
 
     @field_validator("require")

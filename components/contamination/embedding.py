@@ -28,6 +28,9 @@ def load(model: str) -> Encode:
     os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     from sentence_transformers import SentenceTransformer
 
+    from components.models.load import quieten
+
+    quieten()
     try:
         loaded = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
     except (OSError, ValueError) as error:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
 
 from components.contamination.items import Item
 from components.contamination.scan import Match
+from components.inference.endpoint import Chat
 
 _PROMPT = """Two texts stand below, between lines of dashes. Do they ask the same question, so that whoever has seen the second \
 knows the answer to the first? Other words, another order or another language don't matter; other numbers, names or conditions do. \
@@ -29,17 +29,6 @@ Second text:
 _VERDICT = re.compile(r"\W*(SAME|DIFFERENT)\b", re.IGNORECASE)
 
 
-class Chat(Protocol):
-    """What answers conversations: ``components.inference.endpoint.Endpoint``, or anything like it."""
-
-    @property
-    def name(self) -> str:
-        """Names the judge in reports."""
-
-    def chat_many(self, conversations: Any, *, max_tokens: int, temperature: float = 0.0) -> list[list[Any]]:
-        """One list of replies, each with a ``text``, for each conversation."""
-
-
 def confirmed(matches: Sequence[Match], items: Sequence[Item], chat: Chat) -> tuple[list[Match], int]:
     """(matches that the judge doesn't call different, how many it didn't decide). What it didn't decide stays flagged.
 
@@ -47,7 +36,7 @@ def confirmed(matches: Sequence[Match], items: Sequence[Item], chat: Chat) -> tu
         EndpointError: if the judge can't be reached.
     """
     asked = [[{"role": "user", "content": _prompt(match, items[match.item])}] for match in matches]
-    replies = chat.chat_many(asked, max_tokens=8, temperature=0.0) if asked else []
+    replies = chat.chat_many(asked, max_tokens=8) if asked else []
     kept, undecided = [], 0
     for match, (reply, *_) in zip(matches, replies, strict=True):
         verdict = _VERDICT.match(reply.text)

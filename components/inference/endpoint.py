@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Required, TypedDict, Unpack
 from urllib.parse import urlsplit
 
 from components.errors import InputError, LapidarError
@@ -53,6 +53,26 @@ class Reply:
     completion_tokens: int
 
 
+class Asking(TypedDict, total=False):
+    """How a conversation is answered.
+
+    Attributes:
+        max_tokens: longer answers are cut, with ``finish`` "length".
+        temperature: 0, the default, takes the most probable token.
+        top_p: draws come from the smallest set of tokens that has this probability; 1 by default.
+        n: answers to each conversation; 1 by default.
+        seed: of the draws.
+        stop: texts that end an answer.
+    """
+
+    max_tokens: Required[int]
+    temperature: float
+    top_p: float
+    n: int
+    seed: int | None
+    stop: Sequence[str]
+
+
 class Chat(Protocol):
     """What answers conversations: an ``Endpoint``, or a ``LocalModel`` in its place."""
 
@@ -64,14 +84,9 @@ class Chat(Protocol):
         self,
         conversations: Sequence[Sequence[Message]],
         *,
-        max_tokens: int,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        n: int = 1,
-        seed: int | None = None,
-        stop: Sequence[str] = (),
         concurrency: int = 8,
         on_reply: OnReply | None = None,
+        **asking: Unpack[Asking],
     ) -> list[list[Reply]]:
         """See ``Endpoint.chat_many``."""
 
@@ -121,30 +136,21 @@ class Endpoint:
         """``URL#model``: goes into keys and reports."""
         return f"{self.url}#{self.model}"
 
-    def chat(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        n: int = 1,
-        seed: int | None = None,
-        stop: Sequence[str] = (),
-    ) -> list[Reply]:
+    def chat(self, messages: Sequence[Message], **asking: Unpack[Asking]) -> list[Reply]:
         """``n`` answers to a conversation. Servers that ignore ``n`` are asked again, with the next seed.
 
         Raises:
             EndpointError: naming what happened: refused, timed out, HTTP status, not JSON, no choices.
         """
         replies: list[Reply] = []
+        n, seed, stop = asking.get("n", 1), asking.get("seed"), asking.get("stop")
         while len(replies) < n:
             request: dict[str, Any] = {
                 "messages": list(messages),
                 "model": self.model,
-                "max_tokens": max_tokens,
-                "temperature": temperature,
-                "top_p": top_p,
+                "max_tokens": asking["max_tokens"],
+                "temperature": asking.get("temperature", 0.0),
+                "top_p": asking.get("top_p", 1.0),
             }
             request |= {"n": n - len(replies)} if n - len(replies) > 1 else {}
             request |= {"seed": seed + len(replies)} if seed is not None else {}
@@ -156,14 +162,9 @@ class Endpoint:
         self,
         conversations: Sequence[Sequence[Message]],
         *,
-        max_tokens: int,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        n: int = 1,
-        seed: int | None = None,
-        stop: Sequence[str] = (),
         concurrency: int = 8,
         on_reply: OnReply | None = None,
+        **asking: Unpack[Asking],
     ) -> list[list[Reply]]:
         """Answers to many conversations, in their order, several requests at a time.
 
@@ -174,12 +175,11 @@ class Endpoint:
             EndpointError: if a request failed. What came in is in ``replies``. After a fault that the next request would
                 meet as well no new ones are sent; after one of a single conversation the others still are.
         """
-        settings: dict[str, Any] = dict(max_tokens=max_tokens, temperature=temperature, top_p=top_p, n=n, seed=seed, stop=stop)
         done: dict[int, list[Reply]] = {}
         errors: dict[int, EndpointError] = {}
         with ThreadPoolExecutor(max(1, concurrency), thread_name_prefix="endpoint") as pool:
             pending: dict[Future[list[Reply]], int] = {
-                pool.submit(self.chat, messages, **settings): i for i, messages in enumerate(conversations)
+                pool.submit(self.chat, messages, **asking): i for i, messages in enumerate(conversations)
             }
             try:
                 while pending:

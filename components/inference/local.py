@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from components.artifacts import ModelRef
 from components.errors import InputError
-from components.inference.endpoint import Endpoint, EndpointError, Message, OnReply, Reply, connect, gathered, is_endpoint
+from components.inference.endpoint import Asking, Endpoint, EndpointError, Message, OnReply, Reply, connect, gathered, is_endpoint
 
 if TYPE_CHECKING:
     from components.inference.engine import Completion, Engine
+    from components.inference.sampling import Sampling
     from components.settings import Settings
 
 CHUNK = 64
@@ -36,22 +37,16 @@ class LocalModel:
         self,
         conversations: Sequence[Sequence[Message]],
         *,
-        max_tokens: int,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        n: int = 1,
-        seed: int | None = None,
-        stop: Sequence[str] = (),
         concurrency: int = 8,
         on_reply: OnReply | None = None,
+        **asking: Unpack[Asking],
     ) -> list[list[Reply]]:
         """Like ``Endpoint.chat_many``; the engine batches by itself, so ``concurrency`` changes nothing.
 
         Raises:
             EndpointError: if conversations don't fit into the model's context; the others are answered.
         """
-        from components.inference.sampling import Sampling
-
+        sampling = _sampling(asking)
         prompts = [self._tokens(messages) for messages in conversations]
         limit = self._engine.context - 1
         errors = {
@@ -68,12 +63,10 @@ class LocalModel:
         done: dict[int, list[Reply]] = {}
         for start in range(0, len(fitting), CHUNK):
             part = fitting[start : start + CHUNK]
-            sampling = Sampling(
-                max_new_tokens=max_tokens, temperature=temperature, top_p=top_p, stop=tuple(stop), seed=seed or 0, n=n
-            )
             found = self._engine.generate([prompts[i] for i in part], sampling, positions=part)
             for place, i in enumerate(part):
-                done[i] = [_reply(len(prompts[i]), c) for c in found[place * n : (place + 1) * n]]
+                mine = found[place * sampling.n : (place + 1) * sampling.n]
+                done[i] = [_reply(len(prompts[i]), completion) for completion in mine]
                 if on_reply is not None:
                     on_reply(i, done[i])
         if errors:
@@ -145,6 +138,19 @@ def local_ref(spec: str, settings: Settings) -> ModelRef:
     if found is None:
         raise InputError(f"{spec!r} has no files")
     return found
+
+
+def _sampling(asking: Asking) -> Sampling:
+    from components.inference.sampling import Sampling
+
+    return Sampling(
+        max_new_tokens=asking["max_tokens"],
+        temperature=asking.get("temperature", 0.0),
+        top_p=asking.get("top_p", 1.0),
+        stop=tuple(asking.get("stop", ())),
+        seed=asking.get("seed") or 0,
+        n=asking.get("n", 1),
+    )
 
 
 def _reply(prompt: int, completion: Completion) -> Reply:

@@ -67,8 +67,9 @@ class RewardJudge:
         import torch
         from transformers import AutoModelForSequenceClassification
 
-        from components.models.load import load_tokenizer
+        from components.models.load import load_tokenizer, quieten
 
+        quieten()
         model: Any = AutoModelForSequenceClassification.from_pretrained(
             self._ref.base, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, local_files_only=True
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def load_model(ref: ModelRef, device: str = "cpu", trainable: bool = False) -> t
     import torch
     from transformers import AutoModelForCausalLM
 
+    quieten()
     model: Any = AutoModelForCausalLM.from_pretrained(
         ref.base,
         dtype=torch.float32 if device == "cpu" else torch.bfloat16,
@@ -80,6 +82,14 @@ def load_model(ref: ModelRef, device: str = "cpu", trainable: bool = False) -> t
         model.requires_grad_(False)
         model.eval()
     return model, load_tokenizer(ref.base)
+
+
+def quieten() -> None:
+    """No progress bars for the seconds that loading takes, and no word about kernels that would have to be downloaded."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
 
 def keep_weight_layout(model: Any) -> int:

@@ -47,12 +47,10 @@ class Worker:
 
     def __init__(self, pipe: Connection, setup: Setup) -> None:
         import torch
-        from transformers.utils import logging as transformers_logging
 
         from components.inference.server.prepare import Preparer
         from components.inference.server.streaming import Vocabulary
 
-        transformers_logging.disable_progress_bar()
         if setup.threads is not None:
             torch.set_num_threads(setup.threads)
         self._pipe, self._device = pipe, setup.device

@@ -135,7 +135,7 @@ def test_the_judge_has_the_last_word_and_is_not_talked_into_one() -> None:
     class Judge:
         name = "planted"
 
-        def chat_many(self, conversations: Any, *, max_tokens: int, temperature: float = 0.0) -> list[list[Any]]:
+        def chat_many(self, conversations: Any, **asking: Any) -> list[list[Any]]:
             self.asked = conversations
             return [[SimpleNamespace(text=text)] for text in ("SAME", " different.", "I can't say that they are the SAME", "Same")]
 

@@ -54,10 +54,16 @@ def test_the_score_is_that_of_the_reward_stage_and_the_order_changes_nothing(rew
     assert judge.identity.kind == "reward"
 
 
-def test_an_answer_that_does_not_fit_leaves_no_verdict(reward_model: Path) -> None:
+def test_an_answer_that_does_not_fit_leaves_no_verdict_and_loading_draws_no_bars(
+    reward_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from transformers.utils import logging
+
+    logging.enable_progress_bar()
     judge = RewardJudge(ModelRef(reward_model, None, "0" * 64), "reward")
     (found,) = _opinions(judge, Question("1", "2 + 3?", "5", "6 apples " * 200))
     assert found.position is None
+    assert "Loading" not in capfd.readouterr().err
     assert "context of 256 tokens" in str(found.error)
 
 
