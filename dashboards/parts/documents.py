@@ -37,38 +37,49 @@ def notes(document: Document) -> None:
         st.caption(f":material/info: {safe.plain(note, 500)}")
 
 
-def table(document: Document, name: str, without: tuple[str, ...] = ()) -> None:
-    """Every column but those that are drawn already; lists as JSON, so that nothing is drawn as markup."""
-    rows = [
-        {key: json.dumps(value, ensure_ascii=False) if isinstance(value, (list, dict)) else value for key, value in row.items()}
+def table(document: Document, name: str, rows: list[dict[str, Any]] | None = None) -> None:
+    """A view's rows in the reader's words, and all of its columns to save.
+
+    Args:
+        name: of the saved files.
+        rows: what the page shows; every column where it says nothing. Lists become JSON, so that nothing is drawn as markup.
+    """
+    every = [
+        {key: json.dumps(v, ensure_ascii=False) if isinstance(v, (list, dict)) else v for key, v in row.items()}
         for row in document.rows
     ]
-    rows = [{key: value for key, value in row.items() if key not in without} for row in rows]
-    st.dataframe(rows, hide_index=True, width="stretch")
-    export.download(rows, name, key=f"{name}-{document.view}")
+    st.dataframe(every if rows is None else rows, hide_index=True, width="stretch")
+    export.download(every, name, key=f"{name}-{document.view}")
 
 
-def heat(rows: list[dict[str, Any]], x: str, y: str, value: str, title: str, key: str, height: int = 320) -> None:
-    """A heat map of records; columns and rows keep the order in which they come."""
+def heat(
+    rows: list[dict[str, Any]], x: str, y: str, value: str, title: str, key: str, height: int = 320, text: str | None = None
+) -> None:
+    """A heat map of records; columns and rows keep the order in which they come.
+
+    Args:
+        text: field that is written into the cells, over half of the scale in white.
+    """
     import altair as alt
 
-    source: Any = alt.Data
-    tips = [alt.Tooltip(x, type="nominal"), alt.Tooltip(y, type="nominal"), alt.Tooltip(value, type="quantitative", format=".4g")]
-    chart = (
-        alt.Chart(source(values=rows))
-        .mark_rect()
-        .encode(
-            x=alt.X(x, type="nominal", sort=None, title=None, axis=alt.Axis(labelLimit=90, labelAngle=-45)),
-            y=alt.Y(y, type="nominal", sort=None, title=None, axis=alt.Axis(labelLimit=90)),
-            color=alt.Color(value, type="quantitative", title=title, scale=_scale()),
-            tooltip=tips,
-        )
+    named = [alt.Tooltip(name, type="nominal") for name in (x, y, text) if name]
+    tips = [*named, alt.Tooltip(value, type="quantitative", format=".4g")]
+    base = alt.Chart(charts.records(rows)).encode(
+        x=alt.X(x, type="nominal", sort=None, title=None, axis=_across([str(row[x]) for row in rows])),
+        y=alt.Y(y, type="nominal", sort=None, title=None, axis=alt.Axis(labelLimit=90)),
+        tooltip=tips,
     )
-    charts.draw(chart, height=height, key=key, alt_text=title)
+    drawn: Any = base.mark_rect().encode(color=alt.Color(value, type="quantitative", title=title, scale=charts.deepening()))
+    if text:
+        least, most = min(row[value] for row in rows), max(row[value] for row in rows)
+        colour = alt.condition(f"datum['{value}'] > {(least + most) / 2}", alt.value("white"), alt.value(charts.ink()))
+        drawn += base.mark_text(fontSize=11).encode(text=alt.Text(text, type="nominal"), color=colour)
+    charts.draw(drawn, height=height, key=key, alt_text=title)
 
 
-def _scale() -> Any:
+def _across(names: list[str]) -> Any:
+    """Short names stand upright; longer ones lean, and all of them are written where there is room."""
     import altair as alt
 
-    scale: Any = alt.Scale
-    return scale(scheme=charts.SEQUENTIAL)
+    lean, crowded = max(map(len, names), default=0) > 3, len(set(names)) > 40
+    return alt.Axis(labelLimit=90, labelAngle=-45 if lean else 0, labelOverlap="parity" if crowded else False)

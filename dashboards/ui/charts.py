@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
 
 PALETTE = ["#0d9488", "#e0703a", "#5b7fd9", "#c2549d", "#94a21f", "#8b6fd0"]
 """Six colours with a contrast of 3 and more on white and on the dark background; also in config.toml."""
-SEQUENTIAL = "teals"
 DIVERGING = "blueorange"
 _GREY = "#8a9694"
 
@@ -60,12 +60,15 @@ def lines(
         alt.Tooltip(x, type="quantitative"),
         alt.Tooltip(y, type="quantitative", format=".4g"),
     ]
-    base = alt.Chart(_data(rows)).encode(
+    base = alt.Chart(records(rows)).encode(
         x=alt.X(x, type="quantitative", title=titles[0], axis=alt.Axis(grid=False, tickCount=6)),
         color=colour(series, names),
         tooltip=tips,
     )
-    drawn = base.mark_line(strokeWidth=2, clip=True).encode(y=alt.Y(y, type="quantitative", title=titles[1], scale=scale))
+    axis = alt.Axis(tickCount=6) if log else alt.Axis()
+    drawn = base.mark_line(strokeWidth=2, clip=True).encode(
+        y=alt.Y(y, type="quantitative", title=titles[1], scale=scale, axis=axis)
+    )
     if faint is None:
         return drawn
     behind = base.mark_line(strokeWidth=1, opacity=0.25, clip=True).encode(y=alt.Y(faint, type="quantitative", scale=scale))
@@ -76,7 +79,7 @@ def intervals(rows: Any, label: str, series: str, names: Sequence[str], title: s
     """Estimates as points with their intervals: fields ``value``, ``low``, ``high``, one row each for ``label``."""
     import altair as alt
 
-    base = alt.Chart(_data(rows)).encode(
+    base = alt.Chart(records(rows)).encode(
         y=alt.Y(label, type="nominal", title=None, axis=alt.Axis(labelLimit=220, ticks=False, domain=False)),
         yOffset=alt.YOffset(series, type="nominal", sort=list(names), scale=alt.Scale(paddingOuter=0.8)),
         color=colour(series, names),
@@ -92,7 +95,7 @@ def intervals(rows: Any, label: str, series: str, names: Sequence[str], title: s
     points = base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.X("value", type="quantitative"))
     if not zero:
         return bars + points
-    line = alt.Chart(_data([{"x": 0}])).mark_rule(color=_GREY, strokeDash=[4, 4]).encode(x=alt.X("x", type="quantitative"))
+    line = alt.Chart(records([{"x": 0}])).mark_rule(color=_GREY, strokeDash=[4, 4]).encode(x=alt.X("x", type="quantitative"))
     return line + bars + points
 
 
@@ -103,7 +106,7 @@ def stacked(rows: Any, x: str, y: str, series: str, names: Sequence[str], parts:
     shades = [PALETTE[i % len(PALETTE)] for i in range(len(parts))]
     scale = alt.Scale(domain=list(parts), range=shades)
     return (
-        alt.Chart(_data(rows))
+        alt.Chart(records(rows))
         .mark_bar(cornerRadius=2, stroke="white", strokeWidth=0.5)
         .encode(
             x=alt.X(x, type="quantitative", title=title, axis=alt.Axis(grid=False, tickCount=8)),
@@ -130,7 +133,7 @@ def timeline(rows: Any, begin: str, end: str, label: str, state: str, titles: tu
     }
     found = list(dict.fromkeys(row[state] for row in rows))
     scale = alt.Scale(domain=found, range=[colours.get(each, _GREY) for each in found])
-    base = alt.Chart(_data(rows)).encode(
+    base = alt.Chart(records(rows)).encode(
         y=alt.Y(label, type="nominal", sort=None, title=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=160)),
         x=alt.X(begin, type="quantitative", title=titles[0], axis=alt.Axis(tickCount=10)),
         x2=alt.X2(end),
@@ -147,7 +150,43 @@ def _tip(field: str) -> alt.Tooltip:
     return alt.Tooltip(field, type="nominal")
 
 
-def _data(rows: Any) -> Any:
+def plane(rows: Any, x: str, y: str, label: str, group: str, names: Sequence[str], titles: tuple[str, str]) -> Any:
+    """Points with their labels; those of the first group in colour and in front, the others grey, with a label if ``named``."""
+    import altair as alt
+
+    scale = alt.Scale(domain=list(names), range=[PALETTE[0], _GREY])
+    base = alt.Chart(records(rows)).encode(
+        x=alt.X(x, type="quantitative", title=titles[0], axis=alt.Axis(grid=False, tickCount=6)),
+        y=alt.Y(y, type="quantitative", title=titles[1], axis=alt.Axis(grid=False, tickCount=6)),
+        color=alt.Color(group, type="nominal", scale=scale, title=None, legend=alt.Legend(orient="top")),
+        tooltip=[_tip(label), _tip(group), *(alt.Tooltip(axis, type="quantitative", format=".3f") for axis in (x, y))],
+    )
+    own, others = f"datum['{group}'] == {json.dumps(names[0])}", f"datum['{group}'] != {json.dumps(names[0])}"
+    behind = base.transform_filter(others)
+    front = base.transform_filter(own)
+    return (
+        behind.mark_point(filled=True, size=24, opacity=0.6)
+        + behind.transform_filter("datum.named")
+        .mark_text(dy=-8, fontSize=10, opacity=0.75)
+        .encode(text=alt.Text(label, type="nominal"))
+        + front.mark_point(filled=True, size=70, opacity=1)
+        + front.mark_text(dy=-11, fontSize=13, fontWeight=600).encode(text=alt.Text(label, type="nominal"))
+    )
+
+
+def deepening() -> Any:
+    """A scale from nearly nothing to the first colour: on light and on dark what is larger stands out more."""
+    import altair as alt
+
+    return alt.Scale(range=["rgba(13, 148, 136, 0.06)", "rgba(13, 148, 136, 1)"], interpolate="rgb")
+
+
+def ink() -> str:
+    """The colour of text on the page's own ground."""
+    return "#e7eeec" if getattr(st.context.theme, "type", "light") == "dark" else "#17211f"
+
+
+def records(rows: Any) -> Any:
     """Records as Altair takes them; a data frame as it is."""
     import altair as alt
 

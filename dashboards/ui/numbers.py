@@ -35,6 +35,16 @@ def number(value: float | None) -> str:
     return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
 
 
+def share(value: float | None) -> str:
+    """A part of a whole: ``83 %``, ``1.5 %``, ``<0.1 %``."""
+    if value is None or math.isnan(value):
+        return "–"
+    part = 100 * value
+    if 0 < part < 0.1:
+        return "<0.1 %"
+    return f"{part:.1f} %" if 0 < abs(part) < 9.95 else f"{part:.0f} %"
+
+
 def duration(seconds: float | None) -> str:
     """``0.4 s``, ``12 s``, ``3 min 05 s``, ``2 h 07 min``."""
     if seconds is None:
