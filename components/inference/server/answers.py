@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from components.inference.server.messages import Done, Piece, Said, Token
@@ -74,6 +74,8 @@ class Answers:
             return ()
         sample.waiting += sample.tools.push(sample.text.finish(self._with_marks(completion.ids)))
         parsed = sample.tools.close()
+        if parsed.calls and not self.job.parallel:  # the first one, and nothing of what a model wrote beside it
+            parsed = replace(parsed, calls=parsed.calls[:1], malformed=())
         sample.waiting += parsed.text + "".join(malformed.text for malformed in parsed.malformed)
         return tuple(call.message() for call in parsed.calls)
 

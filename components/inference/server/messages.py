@@ -45,7 +45,7 @@ class Job:
         sampling: further fields of ``Sampling``.
         logprobs: alternatives to give with each token; None for no log-probabilities.
         stream: whether text is sent as it appears.
-        tools: those that may be called; ``forced`` means that one must be, ``parallel`` that several may.
+        tools: those that may be called; ``forced`` means that one must be, ``parallel`` that several may in one answer.
         format: ``response_format`` of the request: constrains the answer.
         kv: method and settings of the KV cache.
     """

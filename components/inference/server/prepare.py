@@ -19,6 +19,9 @@ from components.models.chat import prompt_ids
 
 DEFAULT_TOKENS = 1024
 """Most tokens of an answer where the request names no limit."""
+_WORDS_KEPT = 1000
+"""Words whose tokens the tokenizer remembers. A vocabulary that doesn't divide texts into words takes each prompt for one, and
+the 10,000 that ``tokenizers`` remembers would then hold 30 MB of prompts that nobody sends again."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,9 @@ class Preparer:
 
     def __init__(self, tokenizer: Any, context: int, vocabulary: int) -> None:
         self.tokenizer, self.context, self.vocabulary = tokenizer, context, vocabulary
+        model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+        if hasattr(model, "_resize_cache"):  # word pieces keep none
+            model._resize_cache(_WORDS_KEPT)
 
     def prepare(self, job: Job) -> Prepared:
         """The job with its tokens.
