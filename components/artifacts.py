@@ -99,11 +99,16 @@ class BenchmarkRef:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a stage function gets: the dataset version, models by role (``model`` is what it starts from), benchmarks by name."""
+    """What a stage function gets: the dataset version, models by role (``model`` is what it starts from), benchmarks by name.
+
+    Attributes:
+        work: folder for what a benchmark keeps until the stage is done.
+    """
 
     data: DatasetRef | None
     models: dict[str, ModelRef]
     benchmarks: dict[str, BenchmarkRef] = field(default_factory=dict)
+    work: Path | None = None
 
     @property
     def model(self) -> ModelRef:
@@ -118,6 +123,12 @@ class Inputs:
 
             raise InputError(f"the dataset has no split {name!r}, only {', '.join(have) or 'none'}; add it to the data section")
         return self.data.file(name)
+
+    def kept(self, label: str) -> Path:
+        """The file in which a benchmark keeps what its judge said."""
+        if self.work is None:
+            raise ValueError("a judged benchmark is measured inside a stage, which says where to keep what the judge said")
+        return self.work / f"{label}-judged.jsonl"
 
     def benchmark(self, name: str) -> BenchmarkRef:
         """The stored data of a benchmark that the stage measures."""

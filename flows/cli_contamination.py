@@ -91,15 +91,15 @@ def _names(given: str, settings: Settings) -> list[str]:
         InputError: if there is nothing of that name, or a benchmark of a suite has no data here, saying how to get it.
     """
     from components import suites
-    from components.data import benchmarks
+    from components.data import needs
 
     path = Path(given)
     if path.suffix not in (".yaml", ".yml") and (path.exists() or (settings.root / "benchmarks" / given).is_dir()):
         return [given]
-    chosen = benchmarks.measured(suites.load("-", given))
+    chosen = needs.measured(suites.load("-", given))
     if own := next((each for each in chosen if each.stored() is None), None):  # type: ignore[attr-defined]
         raise InputError(f"benchmark {own.method!r} of {given} reads a dataset's held-out split; give that dataset's folder")
-    return [str(ref.path) for ref in benchmarks.need(chosen, settings).values()]
+    return [str(ref.path) for ref in needs.need(chosen, settings).values()]
 
 
 def _benchmark(name: str, asked: Asked, settings: Settings) -> Benchmark:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from components import launch, suites
 from components.benchmarks import _stored
-from components.data import benchmarks, versions
+from components.data import needs, versions
 from components.errors import InputError
 from components.models.resolve import resolve
 from components.settings import Settings
@@ -63,8 +63,10 @@ def _items(asked: Evaluation, settings: Settings) -> dict[str, int | None]:
     Raises:
         InputError: if a benchmark's data isn't there, before anything runs.
     """
-    chosen = benchmarks.measured(asked)
-    stored = benchmarks.need(chosen, settings)
+    chosen = needs.measured(asked)
+    stored = needs.need(chosen, settings)
+    data = versions.find(asked.data, settings, Path.cwd()) if asked.data is not None else None
+    needs.check_fewshot(asked, data)
     found: dict[str, int | None] = {}
     for config in chosen:
         limit = config.limit  # type: ignore[attr-defined]
@@ -75,7 +77,6 @@ def _items(asked: Evaluation, settings: Settings) -> dict[str, int | None]:
                 f"benchmark {config.method!r} reads a dataset's held-out split: give a suite with a 'data' section, or a recipe"
             )
         else:
-            data = versions.find(asked.data, settings, Path.cwd())
             count = data.splits["heldout"].rows if data is not None and "heldout" in data.splits else None
         found[config.label] = count if count is None or limit is None else min(limit, count)  # type: ignore[attr-defined]
     return found

@@ -10,7 +10,7 @@ from typing import Any
 
 from components import graph, launch
 from components import recipe as recipes
-from components.data import benchmarks, versions
+from components.data import needs, versions
 from components.models.resolve import NotFetched, resolve
 from components.recipe import Recipe
 from components.settings import Settings
@@ -78,7 +78,9 @@ def _must_run(recipe: Recipe, selection: stages.Selection, settings: Settings) -
     Raises:
         InputError: if the data or the base model is wrong, before anything is made.
     """
-    data, stored = versions.find(recipe.data, settings, Path.cwd()), benchmarks.need(benchmarks.measured(recipe), settings)
+    data = versions.find(recipe.data, settings, Path.cwd())
+    needs.check_fewshot(recipe, data)
+    stored = needs.need(needs.measured(recipe), settings)
     try:
         source = resolve(recipe.model, settings, fetch=False)
     except NotFetched:

@@ -21,7 +21,7 @@ import psutil
 from components import changes, cost, graph
 from components.artifacts import BenchmarkRef, DatasetRef, ModelRef, Sealed
 from components.changes import Look, Past
-from components.data import benchmarks, prepare, versions
+from components.data import needs, prepare, versions
 from components.data.checks import DATA
 from components.data.workspace import Workspace
 from components.graph import Node
@@ -83,7 +83,8 @@ def build(recipe: Recipe, settings: Settings, project: Path) -> dict[str, Any]:
     missing: list[str] = []
     data = versions.find(recipe.data, settings, project)
     source = _source(recipe, settings, missing)
-    stored, absent = benchmarks.look(benchmarks.measured(recipe), settings)
+    needs.check_fewshot(recipe, data)
+    stored, absent = needs.look(needs.measured(recipe), settings)
     missing += absent
     plan = Plan(recipe, settings, data, source, _stages(recipe, settings, data, source, stored), missing)
     _preview(plan)

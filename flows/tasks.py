@@ -15,8 +15,7 @@ from prefect.runtime import flow_run
 
 from components import launch
 from components.artifacts import Sealed
-from components.data import benchmarks, versions
-from components.data.benchmarks import measured
+from components.data import needs, versions
 from components.errors import StageKilled
 from components.graph import Node
 from components.models.resolve import resolve
@@ -64,7 +63,7 @@ def look_up(run: Run) -> list[str]:
 
     Benchmarks' own data is only looked for: a benchmark that has none says how to get it.
     """
-    run.benchmarks = benchmarks.need(measured(run.recipe), run.settings)
+    run.benchmarks = needs.need(needs.measured(run.recipe), run.settings)
     if run.graph.nodes[0].models and (source := resolve(run.recipe.model, run.settings)) is not None:
         run.outside["source"] = source
     if run.look_up():

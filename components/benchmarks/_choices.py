@@ -46,7 +46,6 @@ def likelihood_task(
     extra: Callable[[Record, int], dict[str, float]] = lambda row, chosen: {},
     *,
     metrics: Sequence[str] = (),
-    by_group: bool = False,
     pool: Callable[[], Pool] | None = None,
     **fields: Any,
 ) -> dict[str, Any]:
@@ -73,11 +72,11 @@ def likelihood_task(
     return {
         **fields,
         "task": config.label,
-        "custom_dataset": stored(config, inputs, by_group, pool),
+        "custom_dataset": stored(config, inputs, pool),
         "test_split": "test",
         "output_type": "multiple_choice",
         "num_fewshot": config.shots,
-        "fewshot_config": {**(fields.get("fewshot_config") or {}), **sampler(config, by_group)},
+        "fewshot_config": {**(fields.get("fewshot_config") or {}), **sampler(config)},
         "doc_to_choice": write,
         "doc_to_target": right,
         "process_results": results,

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from pathlib import Path
+
+from components.benchmarks import _asking
 
 RUBRICS = {
     "reference-1": (
@@ -19,36 +22,34 @@ RUBRICS = {
         '"Score: N".'
     )
 }
-_SCORE = re.compile(r"\bscore\s*[:=]?\s*\**\s*(10|[1-9])(?:\s*/\s*10)?(?![\d.])", re.IGNORECASE)
+_SCORE = re.compile(r"\bscore\b[\s*_:=\[(]*(10|[1-9])(?:\s*/\s*10)?(?!\d|[.,/]\d)", re.IGNORECASE)
 _TOKENS = 256
 
 
-def verdicts(judge: str, rubric: str, asked: Sequence[tuple[str, str, str]]) -> list[float | None]:
+def verdicts(judge: str, rubric: str, asked: Sequence[tuple[str, str, str]], kept: Path) -> list[float | None]:
     """A score from 0 to 1 for each (prompt, reference, answer), or None where the judge named none.
 
     Args:
-        judge: ``URL#model`` or the folder of a model.
-
-    Raises:
-        EndpointError: if the judge fails, or can't take a prompt; nothing is scored then.
+        judge, kept: see ``components.benchmarks._asking``, also for errors.
     """
-    from components.inference.local import open_chat
-    from components.settings import Settings
-
     prompts = [_fill(RUBRICS[rubric], prompt, reference, answer) for prompt, reference, answer in asked]
     conversations = [[{"role": "user", "content": prompt}] for prompt in prompts]
-    said = [replies[0].text for replies in open_chat(judge, Settings()).chat_many(conversations, max_tokens=_TOKENS)]
-    return [score(text) for text in said]
+    return _asking.verdicts(judge, conversations, score, '"Score: 7"', _TOKENS, kept)
 
 
-def score(text: str) -> float | None:
+def score(text: str, cut: bool = False) -> float | None:
     """The last score that a judge named, from 0 (1) to 1 (10).
 
-    >>> score("Right. Score: 10"), score("Score: 1"), score("Perfect!"), score("Score: 12")
-    (1.0, 0.0, None, None)
+    Args:
+        cut: whether a token limit ended the output: its last score may be the beginning of another one.
+
+    >>> score("Right. Score: 10"), score("Score: 1."), score("**Score**: 10/10"), score("Score: 1", cut=True)
+    (1.0, 0.0, 1.0, None)
+    >>> score("Perfect!"), score("Score: 12"), score("Score: 9.5"), score("Score: 5/7")
+    (None, None, None, None)
     """
     found = _SCORE.findall(text)
-    return (int(found[-1]) - 1) / 9 if found else None
+    return (int(found[-1]) - 1) / 9 if found and not cut else None
 
 
 def _fill(rubric: str, prompt: str, reference: str, answer: str) -> str:

@@ -40,11 +40,10 @@ def task(
             right=lambda row: LETTERS.index(row["answer"]),
             extra=lambda row, chosen: extra(row, LETTERS[chosen]),
             metrics=names,
-            by_group=True,
             **fields,
         )
     return stored_task(
-        config, inputs, grader(settings, extra), (MAIN, "official", *names), until=_harness.until(settings), by_group=True, **fields
+        config, inputs, grader(settings, extra), (MAIN, "official", *names), until=_harness.until(settings), **fields
     )
 
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from components.errors import InputError
-from components.inference.endpoint import Chat, EndpointError, Message, Reply
+from components.benchmarks import _asking
+from components.inference.endpoint import Message
 from components.judges.verdicts import rating
 
 _LOOK = (
@@ -75,40 +76,14 @@ def messages(texts: Mapping[str, str], turn: int, seed: str) -> list[Message]:
     ]
 
 
-def ratings(chat: Chat, asked: Sequence[tuple[Mapping[str, str], int, str]], max_tokens: int) -> list[float | None]:
+def ratings(judge: str, asked: Sequence[tuple[Mapping[str, str], int, str]], max_tokens: int, kept: Path) -> list[float | None]:
     """A rating from 1 to 10 for each (texts, turn, seed), or None where the judge gave none.
 
-    Raises:
-        EndpointError: if the judge can't be asked any more.
+    Args:
+        judge, kept: see ``components.benchmarks._asking``, also for errors.
     """
     conversations = [messages(texts, turn, seed) for texts, turn, seed in asked]
-    replies: dict[int, list[Reply]] = {}
-    try:
-        chat.chat_many(conversations, max_tokens=max_tokens, on_reply=replies.__setitem__)
-    except EndpointError as error:
-        if error.hopeless or not replies:
-            raise
-    found = [replies.get(place) for place in range(len(asked))]
-    return [rating(said[0].text, said[0].finish == "length", whole=False) if said else None for said in found]
-
-
-def judge_of(spec: str) -> Chat:
-    """The judging model: ``URL#model`` or a folder.
-
-    Raises:
-        InputError: if there is none.
-    """
-    from components.inference.endpoint import connect, is_endpoint
-    from components.settings import Settings
-
-    if is_endpoint(spec):
-        return connect(spec, Settings(), timeout=120)
-    from components.inference.local import LocalModel, local_ref
-    from components.settings import device_class
-
-    if not Path(spec).is_dir():
-        raise InputError(f"mt_bench's judge {spec!r} is neither URL#model nor a model's folder")
-    return LocalModel(local_ref(spec, Settings()), spec, device_class(Settings()))
+    return _asking.verdicts(judge, conversations, partial(rating, whole=False), "a rating such as [[7]]", max_tokens, kept)
 
 
 def _filled(template: str, reference: str, texts: Mapping[str, str], marker: str) -> str:

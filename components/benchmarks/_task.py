@@ -16,7 +16,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -112,8 +112,10 @@ class StoredConfig(GenerationConfig):
         shots: solved examples before every item: the same ones in the same order for all (of a group, where the benchmark
             has them by group), drawn with the run's seed from the benchmark's example rows, never an item.
         cot: whether the prompt asks for the steps before the answer.
+        by_group: whether the examples come from the item's own group.
     """
 
+    by_group: ClassVar[bool] = False
     max_new_tokens: int = Field(512, ge=1)
     shots: int = Field(0, ge=0)
     cot: bool = True
@@ -121,6 +123,16 @@ class StoredConfig(GenerationConfig):
     def stored(self) -> str | None:
         """See BenchmarkConfig."""
         return self.method
+
+    @property
+    def draws(self) -> bool:
+        """Whether its examples are drawn from the stored ones, not fixed ones of the benchmark's own."""
+        return self.shots > 0
+
+    @property
+    def more_examples(self) -> str:
+        """How somebody gets more of them, for messages."""
+        return f"import examples with `lapidar data benchmark {self.stored()} --from ITEMS --examples EXAMPLES`"
 
 
 @dataclass(frozen=True)
@@ -146,7 +158,6 @@ def stored_task(
     metrics: Sequence[str] = (MAIN,),
     *,
     until: Iterable[str] = (),
-    by_group: bool = False,
     pool: Callable[[], Pool] | None = None,
     **fields: Any,
 ) -> dict[str, Any]:
@@ -158,19 +169,18 @@ def stored_task(
         grade: grades one answer; called with the item and the answer's text (of class ``Answer``).
         metrics: names of the scores that ``grade`` gives.
         until: strings that end an answer.
-        by_group: whether solved examples come from the item's own group.
         pool: fixed examples in their order, where the benchmark doesn't draw them from its example rows.
         fields: the harness's settings: ``doc_to_text``, ``doc_to_target``, ``description``, ``fewshot_config``, ``process_docs``…
     """
     return {
         **fields,
         "task": config.label,
-        "custom_dataset": stored(config, inputs, by_group, pool),
+        "custom_dataset": stored(config, inputs, pool),
         "test_split": "test",
         "output_type": "generate_until",
         "repeats": config.n,
         "num_fewshot": config.shots,
-        "fewshot_config": {**(fields.get("fewshot_config") or {}), **sampler(config, by_group)},
+        "fewshot_config": {**(fields.get("fewshot_config") or {}), **sampler(config)},
         "generation_kwargs": config.generation_kwargs(until),
         **_scoring(config, grade, metrics),
     }
@@ -252,39 +262,35 @@ def metric_list(names: Iterable[str]) -> list[dict[str, Any]]:
     return [*means, {"metric": "extracted", "aggregation": len, "higher_is_better": True}]
 
 
-def stored(
-    config: BenchmarkConfig, inputs: Inputs, by_group: bool = False, pool: Callable[[], Pool] | None = None
-) -> Callable[..., Any]:
+def stored(config: StoredConfig, inputs: Inputs, pool: Callable[[], Pool] | None = None) -> Callable[..., Any]:
     """The harness's ``custom_dataset``: the stored items that ``limit`` leaves, and the drawn examples.
 
     Raises:
         InputError: if there are fewer examples than ``shots`` (of a group, if they are drawn by group).
     """
-    name = config.stored() or config.method
-    data = inputs.benchmark(name)
-    shots = getattr(config, "shots", 0)
+    data = inputs.benchmark(config.stored() or config.method)
 
     def load(seed: int = 0, **_: Any) -> dict[str, Any]:
         from datasets import Dataset
 
         items = _stored.items(data)
         splits = {"test": Dataset.from_list(chosen(items, config.limit))}
-        if shots and pool is not None:
-            splits["examples"] = Dataset.from_list(pool()[:shots])
-        elif shots:
-            drawn = draw(_stored.examples(data), items, shots, seed, name, by_group)
-            splits["examples"] = Dataset.from_list(drawn)
+        if config.shots and pool is not None:
+            splits["examples"] = Dataset.from_list(pool()[: config.shots])
+        elif config.shots:
+            splits["examples"] = Dataset.from_list(draw(config, _stored.examples(data), items, seed))
         return splits
 
     return load
 
 
-def draw(rows: Pool, items: Pool, shots: int, seed: int, name: str, by_group: bool = False) -> Pool:
-    """Solved examples in the order in which they stand before every item; none of them is an item.
+def draw(config: StoredConfig, rows: Pool, items: Pool, seed: int = 0) -> Pool:
+    """``shots`` of the solved rows in the order in which they stand before every item; none of them is an item.
 
     Raises:
         InputError: if there are too few.
     """
+    shots, by_group = config.shots, config.by_group
     known = {normalised(row_text(item)) for item in items}
     free = [row for row in rows if normalised(row_text(row)) not in known]
     groups = sorted({str(item["group"]) for item in items}) if by_group else [None]
@@ -294,8 +300,8 @@ def draw(rows: Pool, items: Pool, shots: int, seed: int, name: str, by_group: bo
         if len(mine) < shots:
             where = f" of group {group!r}" if group is not None else ""
             raise InputError(
-                f"{name}: shots={shots}, but its data has only {len(mine)} solved examples{where}; lower shots, "
-                f"or import examples with `lapidar data benchmark {name} --from ITEMS --examples EXAMPLES`"
+                f"{config.label}: shots={shots}, but its data has only {len(mine)} solved examples{where} that aren't items; "
+                f"lower shots, or {config.more_examples}"
             )
         found += random.Random(f"{seed} few-shot {group or ''}").sample(mine, shots)
     return found
@@ -344,11 +350,11 @@ def _row(row: Record, number: int, names: dict[str, Any], path: Path) -> Record:
     return kept
 
 
-def sampler(config: StoredConfig, by_group: bool) -> dict[str, Any]:
+def sampler(config: StoredConfig) -> dict[str, Any]:
     """How the harness takes the drawn examples: all of them in order, or those of the item's group."""
     if not config.shots:
         return {}
-    return {"split": "examples", "samples": None, "sampler": _same_group() if by_group else "first_n"}
+    return {"split": "examples", "samples": None, "sampler": _same_group() if config.by_group else "first_n"}
 
 
 def _same_group() -> Any:

@@ -36,6 +36,11 @@ class Config(StoredConfig):
             )
         return self
 
+    @property
+    def draws(self) -> bool:
+        """See StoredConfig."""
+        return self.shots > 0 and not self.cot
+
 
 def task(config: Config, inputs: Inputs, tokenizer: Any) -> dict[str, Any]:
     """The harness's task config."""

@@ -8,7 +8,7 @@ patterns and a guess where none is found; published scores are by that rule. Bot
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,7 @@ from components.benchmarks._source import Hub, Source
 class Config(ChoiceConfig):
     """Step-by-step answers without examples by default; published scores have ``shots: 5``, by subject."""
 
+    by_group: ClassVar[bool] = True
     method: Literal["mmlu_pro"] = "mmlu_pro"
     max_new_tokens: int = Field(2048, ge=1)
 

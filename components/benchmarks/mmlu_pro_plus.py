@@ -14,7 +14,7 @@ Sample item::
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -32,6 +32,7 @@ _LETTER = re.compile(r"(?<![A-Za-z])(?:option\s+)?\(?([A-P])\)?(?![A-Za-z])")
 class Config(ChoiceConfig):
     """Step-by-step answers without examples by default; the paper's scores have ``shots: 5``, by subject."""
 
+    by_group: ClassVar[bool] = True
     method: Literal["mmlu_pro_plus"] = "mmlu_pro_plus"
     max_new_tokens: int = Field(2048, ge=1)
 

@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 
 from components.artifacts import Inputs
 from components.benchmarks import _stored
-from components.benchmarks._mt_bench import judge_of, ratings
+from components.benchmarks._mt_bench import ratings
 from components.benchmarks._source import Source
 from components.benchmarks._task import StoredConfig, chosen, metric_list
 from components.data.records import Record
@@ -61,7 +61,7 @@ def task(config: Config, inputs: Inputs, tokenizer: Any) -> dict[str, Any]:
         texts = {"question_1": row["turns"][0], "answer_1": answer} | references.get(row["number"], {})
         return texts, 1, f"{config.prompts} {row['id']}"
 
-    return _judged(config, first, asked, lambda row, value: {"turn_1": value})
+    return _judged(config, inputs, first, asked, lambda row, value: {"turn_1": value})
 
 
 def second_turn(config: Config, inputs: Inputs, items: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -88,11 +88,12 @@ def second_turn(config: Config, inputs: Inputs, items: Sequence[Mapping[str, Any
         "doc_to_text": lambda row: row["turns"][0],
         "doc_to_target": lambda row: row["said"],
     }
-    return {**_judged(config, second, asked, scores), "num_fewshot": 1, "fewshot_config": history}
+    return {**_judged(config, inputs, second, asked, scores), "num_fewshot": 1, "fewshot_config": history}
 
 
 def _judged(
     config: Config,
+    inputs: Inputs,
     rows: list[Record],
     asked: Callable[[Record, str], tuple[dict[str, str], int, str]],
     scores: Callable[[Record, float], dict[str, float]],
@@ -101,7 +102,7 @@ def _judged(
 
     def judge(answers: Iterable[Sequence[str]], docs: Sequence[Record]) -> list[list[float | None]]:
         calls = [asked(row, str(said[0])) for row, said in zip(docs, (list(of_item) for of_item in answers), strict=True)]
-        return [[value] for value in ratings(judge_of(config.judge), calls, config.judge_tokens)]
+        return [[value] for value in ratings(config.judge, calls, config.judge_tokens, inputs.kept(config.label))]
 
     def results(row: Record, found: Sequence[Sequence[Any]]) -> dict[str, Any]:
         value = found[0][0]

@@ -5,7 +5,8 @@ JSONL (also gzip), JSON, CSV, Parquet or a dataset on disk. A row has ``prompt``
 
     {"id": "t1", "prompt": "Which port does the service listen on?", "answer": ["8080", "port 8080"], "group": "operations"}
 
-The file becomes a DVC version below the home before the evaluation begins; a changed file is another version.
+The file becomes a DVC version below the home before the evaluation begins; a changed file is another version. Without a ``name``
+the set is called like its file.
 
 - ``exact``: the answer, trimmed and without regard to case or a full stop at its end;
 - ``contains``: the right answer stands in it as whole words;
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -72,10 +74,33 @@ class Config(ChoiceConfig):
             raise ValueError("form: likelihood is for scorer: multiple_choice")
         return self
 
+    @property
+    def label(self) -> str:
+        """Its name, or that of its file."""
+        return self.name or _stem(self.path)
+
+    @property
+    def more_examples(self) -> str:
+        """See StoredConfig."""
+        return "name a file with more solved rows in 'examples'"
+
     def stored(self) -> str:
-        """A name that follows from what is stored; the content is told apart by its md5."""
+        """The file's name and a hash of where it lies and how it is read: two sets may have files of one name. What is in
+        the file is told apart by its md5.
+        """
         parts = f"{self.path}\0{self.examples}\0{self.scorer}\0{self.judge}"
-        return f"own-{hashlib.sha256(parts.encode()).hexdigest()[:12]}"
+        return f"{_stem(self.path)}-{hashlib.sha256(parts.encode()).hexdigest()[:8]}"
+
+
+def _stem(path: str) -> str:
+    """A file's name without its endings, in the characters that a benchmark's name may have.
+
+    >>> _stem("sets/Häufige Fragen.v2.jsonl.gz"), _stem("問題.csv"), _stem("sets/ports/")
+    ('Haufige-Fragen-v2', 'own', 'ports')
+    """
+    bare = re.sub(r"(\.(jsonl|ndjson|json|csv|parquet))?(\.gz)?$", "", Path(path).name, flags=re.IGNORECASE)
+    plain = unicodedata.normalize("NFKD", bare).encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", plain).strip("-_")[:48] or "own"
 
 
 def task(config: Config, inputs: Inputs, tokenizer: Any) -> dict[str, Any]:
@@ -97,7 +122,7 @@ def task(config: Config, inputs: Inputs, tokenizer: Any) -> dict[str, Any]:
             **fields,
         )
     made = stored_task(config, inputs, _grade(config.scorer), (MAIN,), **fields)
-    return _judged(made, config) if config.scorer == "judge" else made
+    return _judged(made, config, inputs) if config.scorer == "judge" else made
 
 
 def _grade(scorer: Scorer) -> Any:
@@ -170,13 +195,13 @@ SAMPLES: dict[str, Record] = {**dict.fromkeys(SCORERS, _ROW), "multiple_choice":
 """A row of each scorer's set."""
 
 
-def _judged(settings: dict[str, Any], config: Config) -> dict[str, Any]:
+def _judged(settings: dict[str, Any], config: Config, inputs: Inputs) -> dict[str, Any]:
     """The same task with all its answers judged at once, before they are scored one by one."""
 
     def judge(answers: Iterable[Sequence[str]], rows: Sequence[Record]) -> list[list[float | None]]:
         lists = [list(of_item) for of_item in answers]
         asked = [(row["prompt"], row["answer"][0], str(a)) for row, of_item in zip(rows, lists, strict=True) for a in of_item]
-        found = iter(verdicts(str(config.judge), config.rubric, asked))
+        found = iter(verdicts(str(config.judge), config.rubric, asked, inputs.kept(config.label)))
         return [[next(found) for _ in of_item] for of_item in lists]
 
     def results(row: Record, found: Sequence[Sequence[float | None]]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,15 @@ from components import methods
 from components.artifacts import BenchmarkRef
 from components.benchmarks._source import Hub, Source
 from components.benchmarks._stored import ABOUT, EXAMPLES, ITEMS
-from components.config import MethodConfig
 from components.data import git, records, tables, veil
 from components.data.records import Record
 from components.data.tracked import folder_md5
 from components.data.workspace import Workspace, disk_errors
 from components.errors import InputError
 from components.settings import Settings
+
+Solved = tuple[Path, Iterable[Record]]
+"""File of solved examples, for messages, and its rows."""
 
 
 @dataclass(frozen=True)
@@ -72,39 +74,8 @@ def find(name: str, settings: Settings) -> BenchmarkRef | None:
     return BenchmarkRef(name, folder, known.md5)
 
 
-def need(chosen: Iterable[MethodConfig], settings: Settings) -> dict[str, BenchmarkRef]:
-    """The stored versions that benchmarks read, by name; a team's own file is made a version first.
-
-    Raises:
-        InputError: if one isn't there, saying how to get it; nothing is fetched.
-    """
-    found = {}
-    for config in chosen:
-        if (name := getattr(config, "stored", lambda: None)()) is None:
-            continue
-        if (path := getattr(config, "path", None)) is not None:
-            found[name] = _given(config, name, Path(path).expanduser(), settings)
-            continue
-        if (ref := find(name, settings)) is None:
-            raise InputError(_how(name, settings))
-        found[name] = ref
-    return found
-
-
-def look(chosen: Iterable[MethodConfig], settings: Settings) -> tuple[dict[str, BenchmarkRef], list[str]]:
-    """(versions that are there, what is missing and how to get it); writes nothing."""
-    found, missing = {}, []
-    for config in chosen:
-        if (name := getattr(config, "stored", lambda: None)()) is None:
-            continue
-        if (ref := find(name, settings)) is not None:
-            found[name] = ref
-        elif getattr(config, "path", None) is None:  # a file that the settings name is stored by the run
-            missing.append(_how(name, settings))
-    return found, missing
-
-
-def _how(name: str, settings: Settings) -> str:
+def how(name: str, settings: Settings) -> str:
+    """What somebody is told who lacks a benchmark's data."""
     about = source(name)
     gated = "; its authors ask not to put it in plain text anywhere" if about.protected else ""
     return (
@@ -162,22 +133,7 @@ def _hub_rows(hub: Hub, split: str, commit: str, settings: Settings) -> list[Rec
     return [dict(row) for row in table]
 
 
-def measured(recipe: Any) -> list[MethodConfig]:
-    """The benchmarks of a recipe."""
-    return list(recipe.evaluate.benchmarks) if recipe.evaluate is not None else []
-
-
-def _given(config: Any, name: str, path: Path, settings: Settings) -> BenchmarkRef:
-    """A version of a file that the settings name."""
-    made = methods.load("benchmark", config.method).source_of(config)
-    solved = Path(config.examples).expanduser() if config.examples is not None else None
-    pair = (solved, tables.read(solved)) if solved is not None else None
-    return store(name, made, path, tables.read(path), pair, settings).ref
-
-
-def store(
-    name: str, found: Source, given: Path, rows: Iterable[Record], solved: tuple[Path, Iterable[Record]] | None, settings: Settings
-) -> Imported:
+def store(name: str, found: Source, given: Path, rows: Iterable[Record], solved: Solved | None, settings: Settings) -> Imported:
     """Normalises rows, checks them and makes them the benchmark's version.
 
     Args:
@@ -189,21 +145,15 @@ def store(
         InputError: naming file, row and field.
     """
     settings.prepare()
-    tables = {ITEMS: _items(name, rows, given, found.item)}
-    if solved is not None:
-        tables[EXAMPLES] = _items(name, solved[1], solved[0], found.example or found.item)
+    made = made_of(name, found, rows, given, solved)
     home = _home(settings)
     with disk_errors(home.root):
         home.root.mkdir(exist_ok=True)
     with home.locked():
         if not (home.root / ".dvc" / "config").exists():
             home.run("init", "--no-scm", "-q", "-f")
-        counts = {Path(file).stem: len(table) for file, table in tables.items()}
-        record = {"name": name, **counts, "from": given.name, "licence": found.licence, "size": found.size}
         with home.scratch() as part:
-            for file, table in tables.items():
-                _write(part / file, table, found.protected)
-            (part / ABOUT).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            record = lay_out(part, name, made, found, given)
             before, now = home.tracked(name), folder_md5(part)
             if not (changed := before is None or before.md5 != now.md5 or not (home.root / name).is_dir()):
                 part = home.root / name
@@ -212,7 +162,25 @@ def store(
                 part.rename(home.root / name)
                 home.track(name, record)
         ref = BenchmarkRef(name, home.root / name, now.md5)
-    return Imported(ref, counts["items"], counts.get("examples", 0), changed, found.size)
+    return Imported(ref, len(made[ITEMS]), len(made.get(EXAMPLES, [])), changed, found.size)
+
+
+def made_of(name: str, found: Source, rows: Iterable[Record], given: Path, solved: Solved | None) -> dict[str, list[Record]]:
+    """Items, and examples if there are any, by file."""
+    made = {ITEMS: _items(name, rows, given, found.item)}
+    if solved is not None:
+        made[EXAMPLES] = _items(name, solved[1], solved[0], found.example or found.item)
+    return made
+
+
+def lay_out(folder: Path, name: str, made: Mapping[str, Sequence[Record]], found: Source, given: Path) -> dict[str, Any]:
+    """Writes a version's files; returns what its record says."""
+    for file, rows in made.items():
+        _write(folder / file, rows, found.protected)
+    counts = {Path(file).stem: len(rows) for file, rows in made.items()}
+    record = {"name": name, **counts, "from": given.name, "licence": found.licence, "size": found.size}
+    (folder / ABOUT).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return record
 
 
 def _items(name: str, rows: Iterable[Record], path: Path, item: Any) -> list[Record]:

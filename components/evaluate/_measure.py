@@ -17,7 +17,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -80,7 +80,7 @@ def evaluate(
     """(items, specification) of one benchmark, asked and scored by the harness.
 
     Args:
-        kept: folder in which answers are kept until the whole evaluation is done.
+        kept: folder in which answers, and what judges say of them, are kept until the whole evaluation is done.
     """
     import logging
 
@@ -89,6 +89,7 @@ def evaluate(
     from components.evaluate._answers import Answers
 
     logging.getLogger("lm_eval").setLevel(logging.ERROR)  # its warnings are about settings of ours that are meant
+    inputs = replace(inputs, work=kept / f"seed-{seed}")  # a rerun asks judges anew: their noise is part of the floor
     name, chat = benchmark.label, getattr(benchmark, "chat", True)
     module = methods.load("benchmark", benchmark.method)
     hidden = benchmark.stored() in inputs.benchmarks and _stored.protected(inputs.benchmarks[benchmark.stored()])
@@ -147,8 +148,7 @@ def few_shot(config: EvaluateConfig, benchmark: MethodConfig, inputs: Inputs, se
     if not config.num_fewshot:
         return {"num_fewshot": 0}
     rows = list(read(inputs.split("sft"), "sft"))
-    if len(rows) < config.num_fewshot:
-        raise InputError(f"evaluate.num_fewshot={config.num_fewshot}, but split 'sft' has only {len(rows)} rows; lower it")
+    config.check_examples(len(rows))
     drawn = random.Random(f"{seed} few-shot").sample(rows, config.num_fewshot)
     if any("prompt" not in row for row in drawn):
         raise InputError("few-shot examples need sft rows with 'prompt' and 'completion'; set evaluate.num_fewshot=0 for messages")

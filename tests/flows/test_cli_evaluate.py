@@ -42,6 +42,8 @@ def folder(tmp_path: Path) -> Path:
         (["MODEL", "gsm8k", "n=4"], "n=4 answers at temperature 0 are n times the same one"),
         (["MODEL", "wordproblems"], "reads a dataset's held-out split: give a suite with a 'data' section, or a recipe"),
         (["MODEL", "suite.yaml", "path=none.jsonl"], "none.jsonl doesn't exist"),
+        (["MODEL", "suite.yaml", "shots=2"], "own: shots=2, but its data has only 0 solved examples"),
+        (["MODEL", "suite.yaml", "evaluate.num_fewshot=2"], "num_fewshot=2 is for benchmarks over a dataset's held-out split"),
         (["none", "suite.yaml"], "none"),
         (
             ["http://127.0.0.1:9/v1#m", "mmlu_pro", "form=likelihood"],

@@ -78,6 +78,14 @@ def test_recipes(lapidar: Cli, text: str | bytes, said: str) -> None:
     assert lapidar("run", "recipe.yaml") == (2, error)
 
 
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_more_examples_than_a_benchmark_has(lapidar: Cli, command: str) -> None:
+    write(lines([{"prompt": "Q?", "answer": "a"}]), "own.jsonl")
+    recipe = "name: a\ndata: {method: wordproblems}\nevaluate: {benchmarks: [{method: own, path: own.jsonl, shots: 1}]}\n"
+    code, error = lapidar(command, write(recipe))
+    assert (code, "own: shots=1, but its data has only 0 solved examples" in error) == (2, True), error
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

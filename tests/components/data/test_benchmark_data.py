@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +15,9 @@ import pytest
 from components.artifacts import Inputs
 from components.benchmarks import _stored, gpqa_main, gsm8k, mmlu_pro, own, svamp
 from components.benchmarks._task import chosen, stored
-from components.data import benchmarks, tables, veil
+from components.data import benchmarks, needs, tables, veil
 from components.errors import InputError
+from components.evaluate import harness
 from components.settings import Settings
 
 QUESTION = "A\u0085 B\u2028 C?"
@@ -58,11 +60,11 @@ def test_a_version_is_tracked_and_in_the_key(settings: Settings, tmp_path: Path)
     assert benchmarks.import_files("gsm8k", path, tmp_path / "train.jsonl", None, settings).changed is False
     other = benchmarks.import_files("gsm8k", jsonl(path, ROWS[:5]), None, None, settings)
     assert (first.changed, other.changed, first.ref.md5 == other.ref.md5) == (True, True, False)
-    found = benchmarks.need([gsm8k.Config()], settings)
+    found = needs.need([gsm8k.Config()], settings)
     assert found["gsm8k"].md5 == other.ref.md5
     (found["gsm8k"].path / "items.jsonl").write_text("{}\n")
     with pytest.raises(InputError, match=r"has md5 .*import the benchmark again"):
-        benchmarks.need([gsm8k.Config()], settings)
+        needs.need([gsm8k.Config()], settings)
     assert benchmarks.import_files("gsm8k", path, None, None, settings).ref.md5 == other.ref.md5
 
 
@@ -110,10 +112,10 @@ def test_files_that_were_cut(settings: Settings, tmp_path: Path) -> None:
 def test_missing_data_says_how_to_get_it(tmp_path: Path) -> None:
     empty = Settings(home=tmp_path / "home")
     with pytest.raises(InputError, match=r"'gsm8k' has no data in .*grade-school-math.*lapidar data benchmark gsm8k --from PATH"):
-        benchmarks.need([gsm8k.Config()], empty)
+        needs.need([gsm8k.Config()], empty)
     with pytest.raises(InputError, match=r"gpqa_main.*its authors ask not to put it in plain text anywhere"):
-        benchmarks.need([gpqa_main.Config()], empty)
-    found, missing = benchmarks.look([gsm8k.Config(), svamp.Config()], empty)
+        needs.need([gpqa_main.Config()], empty)
+    found, missing = needs.look([gsm8k.Config(), svamp.Config()], empty)
     assert (found, len(missing), (tmp_path / "home").exists()) == ({}, 2, False)
     with pytest.raises(InputError, match="wordproblems' has nothing to import"):
         benchmarks.import_files("wordproblems", tmp_path, None, None, empty)
@@ -168,7 +170,7 @@ def test_examples_are_seeded_by_group_and_never_items(settings: Settings, tmp_pa
     inputs = Inputs(None, {}, {"mmlu_pro": made.ref})
 
     def drawn(shots: int, seed: int) -> list[dict[str, Any]]:
-        return list(stored(mmlu_pro.Config(shots=shots), inputs, by_group=True)(seed=seed)["examples"])
+        return list(stored(mmlu_pro.Config(shots=shots), inputs)(seed=seed)["examples"])
 
     assert drawn(2, 0) == drawn(2, 0)
     assert drawn(2, 0) != drawn(2, 1)
@@ -190,19 +192,58 @@ def test_a_limit_is_the_same_items_and_part_of_a_larger_one() -> None:
 def test_an_own_file_is_a_version_that_follows_its_content(settings: Settings, tmp_path: Path) -> None:
     path = jsonl(tmp_path / "own.jsonl", [{"prompt": "1 + 1?", "answer": "2"}])
     config = own.Config(path=str(path), scorer="numeric")
-    first = benchmarks.need([config], settings)[config.stored()]
+    first = needs.need([config], settings)[config.stored()]
     jsonl(path, [{"prompt": "1 + 2?", "answer": 3}])
-    second = benchmarks.need([config], settings)[config.stored()]
+    second = needs.need([config], settings)[config.stored()]
     assert first.md5 != second.md5
     assert [item["answer"] for item in _stored.items(second)] == [["3"]]
     jsonl(path, [{"prompt": "1 + 2?", "answer": "three"}])
     with pytest.raises(InputError, match=r"row 1 of own.jsonl: 'answer' is 'three', expected a number"):
-        benchmarks.need([config], settings)
+        needs.need([config], settings)
     jsonl(path, [{"prompt": "1 + 2?", "answer": ["3", "three"]}])
     with pytest.raises(InputError, match=r"row 1 of own.jsonl: 'answer' is a list, which scorers exact and contains take"):
-        benchmarks.need([config], settings)
+        needs.need([config], settings)
     with pytest.raises(InputError, match="doesn't exist"):
-        benchmarks.need([own.Config(path=str(tmp_path / "none.jsonl"))], settings)
+        needs.need([own.Config(path=str(tmp_path / "none.jsonl"))], settings)
+
+
+def test_more_examples_than_there_are_is_told_before_a_run(tmp_path: Path) -> None:
+    home = Settings(home=tmp_path / "home")
+    found = benchmarks.import_files(
+        "gsm8k", jsonl(tmp_path / "a.jsonl", ROWS[:3]), jsonl(tmp_path / "b.jsonl", ROWS[2:]), None, home
+    )
+    assert (found.items, found.examples) == (3, 4)  # the third row is an item as well
+    path = jsonl(tmp_path / "ports.jsonl", [{"prompt": "Which port?", "answer": "8080"}])
+    mine = own.Config(path=str(path), shots=1)
+    for asked in (needs.need, needs.look):
+        asked([gsm8k.Config(cot=False, shots=3), gsm8k.Config(shots=8)], home)  # eight are the benchmark's own
+        with pytest.raises(InputError, match=r"gsm8k: shots=4, but its data has only 3 solved examples .*benchmark gsm8k --from"):
+            asked([gsm8k.Config(cot=False, shots=4)], home)
+        with pytest.raises(
+            InputError, match=r"ports: shots=1, but its data has only 0 .*; lower shots, or name a file .* 'examples'"
+        ):
+            asked([mine], home)
+    with pytest.raises(ValueError, match=r"num_fewshot=2 is for benchmarks over a dataset's held-out split.*set their 'shots'"):
+        harness.Config(num_fewshot=2, benchmarks=[gsm8k.Config()])
+
+
+def test_own_sets_are_called_like_their_files_and_looking_stores_nothing(tmp_path: Path) -> None:
+    home, found = Settings(home=tmp_path / "home"), []
+    for folder, answer in (("a", "1"), ("b", "2")):
+        (tmp_path / folder).mkdir()
+        found.append(own.Config(path=str(jsonl(tmp_path / folder / "my ports.jsonl", [{"prompt": "Q?", "answer": answer}]))))
+    assert [config.label for config in found] == ["my-ports", "my-ports"]
+    assert own.Config(path="x.jsonl", name="ports").label == "ports"
+    with pytest.raises(ValueError, match=r"benchmark 'my-ports' stands twice.*give one a 'name'"):
+        harness.Config(benchmarks=found)
+    assert needs.look(found, home) == ({}, [])
+    assert not home.root.exists()
+    kept = needs.need(found, home)
+    assert [[item["answer"] for item in _stored.items(ref)] for ref in kept.values()] == [[["1"]], [["2"]]]
+    assert all(re.fullmatch("my-ports-[0-9a-f]{8}", name) for name in kept)
+    assert needs.look(found, home) == (kept, [])
+    jsonl(tmp_path / "a" / "my ports.jsonl", [{"prompt": "Q?", "answer": "3"}])
+    assert list(needs.look(found, home)[0].values()) == list(kept.values())[1:], "a changed file is another version"
 
 
 @pytest.mark.parametrize("settings_", [{"scorer": "judge"}, {"judge": "http://x/v1#m"}, {"form": "likelihood"}, {"rubric": "x"}])

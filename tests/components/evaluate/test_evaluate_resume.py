@@ -13,7 +13,7 @@ from components import events
 from components.artifacts import BenchmarkRef, Inputs, ModelRef
 from components.benchmarks import gpqa_main, gsm8k, mmlu_pro, own
 from components.comparison import compare, read_items
-from components.data import benchmarks
+from components.data import benchmarks, needs
 from components.errors import InputError
 from components.evaluate import _answers, harness
 from components.inference.harness import EngineLM
@@ -190,7 +190,7 @@ def test_reruns_are_other_draws_of_the_same_evaluation(
     file = tmp_path / "own.jsonl"
     file.write_text("".join(json.dumps({"prompt": f"Say {i}", "answer": i}) + "\n" for i in range(12)))
     mine = own.Config(path=str(file), scorer="numeric", max_new_tokens=6, temperature=2.0)
-    inputs = Inputs(None, {"model": model}, benchmarks.need([mine], settings))
+    inputs = Inputs(None, {"model": model}, needs.need([mine], settings))
     stage, plain = new_stage(), new_stage()
     harness.run(harness.Config(benchmarks=[mine], reruns=3), inputs, stage)
     harness.run(harness.Config(benchmarks=[mine]), inputs, plain)
@@ -208,7 +208,7 @@ def test_equal_questions_of_other_chunks_get_other_draws(
     file.write_text("".join(json.dumps({"id": str(i), "prompt": "Say it", "answer": "1"}) + "\n" for i in range(8)))
     mine = own.Config(path=str(file), scorer="numeric", max_new_tokens=12, temperature=2.0)
     stage = new_stage()
-    inputs = Inputs(None, {"model": model}, benchmarks.need([mine], settings))
+    inputs = Inputs(None, {"model": model}, needs.need([mine], settings))
     harness.run(harness.Config(benchmarks=[mine]), inputs, stage)
     answers = [item["response"] for item in read_items(stage.out)]
     assert all(a != b for a, b in zip(answers[:4], answers[4:], strict=True))
