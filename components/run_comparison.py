@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from components import run_files
+from components import locks, run_files
 from components.comparison import Comparison, compare_folders
 from components.errors import InputError
 from components.run_records import RunDetail
@@ -15,6 +16,7 @@ from components.settings import Settings
 
 MOST_RUNS = 6
 _NOTHING = "–"
+_UNKNOWN = "?"
 _TRAINS = {"grad_norm", "learning_rate", "reward"}
 _ONCE = ("seconds", "left_out", "steps", "rows", "pairs", "prompts", "trained_tokens")
 _SHOWN_FIRST = ["loss", "reward", "kl", "rewards/margins", "rewards/accuracies"]
@@ -47,12 +49,38 @@ def packages_differ(runs: Sequence[RunDetail], settings: Settings) -> list[Diffe
     return _differing(runs, lambda run: _packages(run, settings))
 
 
+def locks_differ(runs: Sequence[RunDetail], project: Path) -> tuple[list[Difference], list[str]]:
+    """Packages that the runs' locks pin to different versions, and runs whose lock this repository never had.
+
+    Args:
+        project: the repository's root, whose git history knows the locks.
+    """
+    digests = {run.whole.tags.get("lock") for run in runs}
+    if len(digests) == 1:
+        return [], []
+    known = {digest: locks.pinned(project, digest, _revision(runs, digest)) for digest in digests if digest}
+    found = {run.row.id: known.get(run.whole.tags.get("lock", "")) for run in runs}
+    unknown = [run for run, pins in found.items() if pins is None]
+    compared = [run for run in runs if run.row.id not in unknown]
+    rows = _differing(compared, lambda run: dict(sorted((found[run.row.id] or {}).items())))
+    places = {run.row.id: number for number, run in enumerate(compared)}
+    filled = [tuple(row.values[places[run.row.id]] if run.row.id in places else _UNKNOWN for run in runs) for row in rows]
+    return [Difference(row.name, values) for row, values in zip(rows, filled, strict=True)], unknown
+
+
+def data_differ(runs: Sequence[RunDetail]) -> list[tuple[str, str, str]]:
+    """(run, the first run's data, its own data) of the runs after the first that worked on other data than it."""
+    first = runs[0].dataset
+    others = [(run.row.id, run.dataset[1]) for run in runs[1:] if run.dataset]
+    return [(run, first[1], own) for run, own in others if own != first[1]] if first else []
+
+
 def origins(runs: Sequence[RunDetail]) -> list[Difference]:
     """Where each run came from: data, code, lock, seed; equal or not."""
     found: dict[str, Callable[[RunDetail], str | None]] = {
         "data": lambda run: run.dataset[1] if run.dataset else None,
         "code": lambda run: run.whole.tags.get("code.revision"),
-        "code clean": lambda run: run.whole.tags.get("code.clean"),
+        "clean": lambda run: run.whole.tags.get("code.clean"),
         "lock": lambda run: run.whole.tags.get("lock"),
         "seed": lambda run: run.whole.params.get("seed"),
     }
@@ -103,6 +131,10 @@ def costs(runs: Sequence[RunDetail]) -> list[dict[str, Any]]:
         }
         for run in runs
     ]
+
+
+def _revision(runs: Sequence[RunDetail], digest: str) -> str | None:
+    return next((run.whole.tags.get("code.revision") for run in runs if run.whole.tags.get("lock") == digest), None)
 
 
 def _differing(runs: Sequence[RunDetail], of: Callable[[RunDetail], Mapping[str, str]]) -> list[Difference]:

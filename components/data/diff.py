@@ -19,6 +19,8 @@ from components.data.workspace import Workspace
 from components.errors import InputError, LapidarError
 from components.settings import Settings
 
+Kind = Literal["added", "removed", "changed"]
+KINDS: tuple[Kind, ...] = ("added", "removed", "changed")
 _SAMPLES = 3
 
 
@@ -46,6 +48,15 @@ class Version:
     def dump(self) -> dict[str, Any]:
         """JSON-ready values."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One row that isn't the same in two versions: as it was and as it is; None where a version hasn't it."""
+
+    id: str
+    before: dict[str, Any] | None
+    after: dict[str, Any] | None
 
 
 def versions(settings: Settings, project: Path) -> list[Version]:
@@ -86,6 +97,21 @@ def diff(first: str, second: str, settings: Settings, project: Path) -> dict[str
         names = [n for n in prepare.SPLITS if f"{n}.jsonl" in before or f"{n}.jsonl" in after]
         splits = {n: _rows_changed(before.get(f"{n}.jsonl"), after.get(f"{n}.jsonl")) for n in names}
         return {"a": {"name": first, "md5": a}, "b": {"name": second, "md5": b}, "splits": splits}
+
+
+def rows(
+    first: str, second: str, split: str, kind: Kind, settings: Settings, project: Path, offset: int = 0, limit: int = 10
+) -> list[Change]:
+    """Some of the rows that ``diff`` counts, in their order in the file: added and changed ones as in the second version.
+
+    Raises:
+        InputError: as ``diff`` does.
+    """
+    with content(first, settings, project) as (_, before), content(second, settings, project) as (_, after):
+        old, new = before.get(f"{split}.jsonl"), after.get(f"{split}.jsonl")
+        wanted = _compared(old, new)[kind][offset : offset + limit]
+        was, now = ({str(row.get("id")): row for row in _samples(path, wanted)} for path in (old, new))
+        return [Change(name, was.get(name), now.get(name)) for name in wanted]
 
 
 def _version(
@@ -146,14 +172,21 @@ def _resolve(name: str, settings: Settings, project: Path) -> tuple[str, str | N
 
 
 def _rows_changed(before: Path | None, after: Path | None) -> dict[str, Any]:
+    found = _compared(before, after)
+    files: dict[Kind, Path | None] = {"added": after, "removed": before, "changed": after}
+    samples = {kind: _samples(files[kind], found[kind][:_SAMPLES]) for kind in KINDS}
+    return {**{kind: len(found[kind]) for kind in KINDS}, "unchanged": len(found["unchanged"]), "samples": samples}
+
+
+def _compared(before: Path | None, after: Path | None) -> dict[str, list[str]]:
+    """Ids by what became of their row."""
     old, new = _digests(before), _digests(after)
-    added = [name for name in new if name not in old]
-    removed = [name for name in old if name not in new]
-    changed = [name for name in new if name in old and new[name] != old[name]]
-    wanted = {"added": (after, added), "removed": (before, removed), "changed": (after, changed)}
-    samples = {key: _samples(path, names[:_SAMPLES]) for key, (path, names) in wanted.items()}
-    counts = {"added": len(added), "removed": len(removed), "changed": len(changed)}
-    return {**counts, "unchanged": len(new) - len(added) - len(changed), "samples": samples}
+    return {
+        "added": [name for name in new if name not in old],
+        "removed": [name for name in old if name not in new],
+        "changed": [name for name in new if name in old and new[name] != old[name]],
+        "unchanged": [name for name in new if old.get(name) == new[name]],
+    }
 
 
 def _digests(path: Path | None) -> dict[str, bytes]:

@@ -49,7 +49,8 @@ def profile(path: Path) -> Profile:
                 lengths.setdefault(name, Counter())[len(text.split())] += 1
             if isinstance(value, (str, bool, int)):
                 _label(labels.setdefault(name, Counter()), value)
-        alike[" ".join(f"{name}: {_text(value) or value}" for name, value in content.items()).casefold()] += 1
+        whole = " ".join(f"{name}: {_text(value) or value}" for name, value in content.items())
+        alike[" ".join(whole.split()).casefold()] += 1
     kept = {name: dict(c.most_common()) for name, c in labels.items() if 1 < len(c) <= _LABELS and sum(c.values()) > 2 * len(c)}
     found = [(text[:400], count) for text, count in alike.most_common(10) if count > 1]
     return Profile(rows, {n: _spread(c) for n, c in lengths.items()}, kept, found, rows - len(alike))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -15,6 +16,8 @@ from components.run_comparison import (
     Scored,
     costs,
     curves_in_common,
+    data_differ,
+    locks_differ,
     origins,
     packages_differ,
     scored,
@@ -23,10 +26,12 @@ from components.run_comparison import (
     telling,
 )
 from components.run_records import RunDetail
+from dashboards.parts import changes
 from dashboards.ui import charts, curves, export, numbers, page_state, reading, safe, settings, states
 from dashboards.ui.text import t
 
 _CURVES = 4
+_PROJECT = Path(__file__).parents[2]
 _LETTERS = "ABCDEF"
 _CALLS = {"better": ":green-badge[▲ {}]", "worse": ":red-badge[▼ {}]", "no difference shown": ":gray-badge[≈ {}]"}
 
@@ -167,11 +172,37 @@ def _origin(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
     found = origins(runs)
     differing = [each for each in found if len(set(each.values)) > 1]
     same = [each for each in found if len(set(each.values)) == 1]
-    _differences(differing, names, t("compare.what"), t("compare.same_origin"), "origin-diff")
+    _differences(differing, names, t("compare.what"), t("compare.same_origin"), "origin-diff", lambda name: t(f"compare.of_{name}"))
     if same:
-        st.caption(t("compare.same", what=", ".join(f"{each.name} `{safe.visible(_short(each.values[0]))}`" for each in same)))
-    packages = packages_differ(runs, settings())
-    _differences(packages, names, t("compare.package"), t("compare.same_packages"), "package-diff")
+        said = ", ".join(f"{t(f'compare.of_{each.name}')} `{safe.visible(_short(each.values[0]))}`" for each in same)
+        st.caption(t("compare.same", what=said))
+    _data(runs, names)
+    _packages(runs, names)
+
+
+@st.fragment
+def _data(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
+    """The rows that another run's data has and the first one's hasn't; looked for when asked, for that reads all of both."""
+    found = {run: (ours, theirs) for run, ours, theirs in data_differ(runs)}
+    if not found or not st.toggle(t("compare.rows"), key="rows", bind="query-params", help=t("compare.rows_help")):
+        return
+    with states.guarded(t("compare.no_rows")):
+        run = next(iter(found))
+        if len(found) > 1:
+            run = page_state.choose(t("compare.rows_of"), list(found), "rows_of", run, lambda each: names[each])
+        changes.draw(*found[run], found[run], "rows")
+
+
+def _packages(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
+    """What the locks pin differently, and what the stages really ran with."""
+    st.markdown(f"**{t('compare.locks')}**")
+    pinned, unknown = locks_differ(runs, _PROJECT)
+    if pinned or not unknown:
+        _differences(pinned, names, t("compare.package"), t("compare.same_lock"), "lock-diff")
+    if unknown:
+        st.caption(t("compare.lock_unknown", runs=", ".join(names[run] for run in unknown)))
+    st.markdown(f"**{t('compare.ran_with')}**")
+    _differences(packages_differ(runs, settings()), names, t("compare.package"), t("compare.same_packages"), "package-diff")
 
 
 def _cost(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
@@ -196,13 +227,20 @@ def _cost(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
     st.caption(t("compare.cached"))
 
 
-def _differences(found: Sequence[Difference], names: Mapping[str, str], head: str, none: str, name: str) -> None:
+def _differences(
+    found: Sequence[Difference],
+    names: Mapping[str, str],
+    head: str,
+    none: str,
+    name: str,
+    labels: Callable[[str], str] = safe.visible,
+) -> None:
     """A table of what differs only."""
     if not found:
         st.markdown(f":material/check: {none}")
         return
     table: list[dict[str, Any]] = [
-        {head: safe.visible(each.name), **dict(zip(names.values(), (_short(value) for value in each.values), strict=True))}
+        {head: labels(each.name), **dict(zip(names.values(), (_short(value) for value in each.values), strict=True))}
         for each in found
     ]
     st.dataframe(table, hide_index=True, key=name)

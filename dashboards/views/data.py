@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ from components.contamination import found as contaminated
 from components.data import diff, profile, records
 from components.data.prepare import SPLITS
 from dashboards import ui
-from dashboards.parts import contamination, paging, versions
-from dashboards.ui import charts, export, numbers, page_state, safe, states
+from dashboards.parts import changes, contamination, paging, versions
+from dashboards.ui import charts, export, numbers, page_state, states
 from dashboards.ui.text import t
 
 SECTIONS = ("rows", "figures", "diff", "contamination")
@@ -50,7 +49,7 @@ def page() -> None:
     page_state.put(section=None if section == "rows" else section)
     with states.guarded(t("data.not_here")):
         if section == "diff":
-            _diff(chosen, names)
+            _diff(chosen, found)
         elif section == "contamination":
             _contamination(next(each.md5 for each in found if each.name == chosen))
         else:
@@ -80,9 +79,7 @@ def _content(name: str, section: str) -> None:
         number = paging.turn(-(-known.rows // _PAGE), known.rows)
         for row in islice(records.read(path), (number - 1) * _PAGE, number * _PAGE):
             with st.container(border=True):
-                for field, value in row.items():
-                    st.caption(safe.plain(field))
-                    safe.text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+                changes.fields(row)
 
 
 def _figures(known: profile.Profile) -> None:
@@ -126,29 +123,17 @@ def _bars(rows: list[dict[str, Any]], title: str, key: str, kind: Any) -> None:
     charts.draw(chart, height=170, key=key, alt_text=title)
 
 
-def _diff(chosen: str, names: list[str]) -> None:
-    others = [name for name in names if name != chosen]
+def _diff(chosen: str, found: list[diff.Version]) -> None:
+    """Rows that the version has more, less, or otherwise than another one."""
+    md5s = {each.name: each.md5 for each in found}
+    others = [name for name in md5s if name != chosen]
     if not others:
         st.caption(t("data.no_other"))
         return
     asked = page_state.get("with", others[0], others)
     other = st.selectbox(t("data.since"), others, index=others.index(asked), key="data-with")
     page_state.put(**{"with": other})
-    found = diff.diff(other, chosen, ui.settings(), Path.cwd())
-    kinds = ("added", "removed", "changed", "unchanged")
-    st.dataframe(
-        [
-            {t("data.split"): split, **{t(f"data.at_{kind}"): each[kind] for kind in kinds}}
-            for split, each in found["splits"].items()
-        ],
-        hide_index=True,
-        width="stretch",
-    )
-    for split, each in found["splits"].items():
-        for kind, rows in each["samples"].items():
-            for row in rows:
-                st.caption(f"{safe.plain(split)} · {t(f'data.at_{kind}')}")
-                safe.code(json.dumps(row, ensure_ascii=False, indent=1), "json")
+    changes.draw(other, chosen, (md5s[other], md5s[chosen]), "diff")
 
 
 def _contamination(md5: str) -> None:

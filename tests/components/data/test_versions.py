@@ -249,6 +249,9 @@ def test_diff_and_list_over_git_workspace_and_private(
     sft = found["splits"]["sft"]
     assert (sft["added"], sft["removed"], sft["changed"], sft["unchanged"]) == (20, 0, 0, 60)
     assert len(sft["samples"]["added"]) == 3
+    pages = [diff.rows("HEAD~1", "workspace", "sft", "added", settings, project, offset, 8) for offset in (0, 8, 16)]
+    assert [len(page) for page in pages] == [8, 8, 4]
+    assert len({change.id for page in pages for change in page}) == 20
     assert "completion" in sft["samples"]["added"][0]
     assert diff.diff(first.ref.md5[:8], new[:12], settings, project)["splits"] == found["splits"]
     other = diff.diff("HEAD", private.path.name, settings, project)["splits"]["corpus"]
@@ -259,11 +262,17 @@ def test_changed_rows_are_found_by_id(built: DatasetRef, settings: Settings, pro
     commit("data")
     path = project / "data" / "sft.jsonl"
     rows = [json.loads(line) for line in path.read_bytes().split(b"\n") if line]
+    before = rows[0]["completion"]
     rows[0]["completion"] = "Edited."
     path.write_text("".join(json.dumps(row) + "\n" for row in rows[:-1]))
     sft = diff.diff("HEAD", "workspace", settings, project)["splits"]["sft"]
     assert (sft["added"], sft["removed"], sft["changed"], sft["unchanged"]) == (0, 1, 1, 58)
     assert sft["samples"]["changed"] == [rows[0]]
+    [changed] = diff.rows("HEAD", "workspace", "sft", "changed", settings, project)
+    assert changed.after == rows[0]
+    assert changed.before == {**rows[0], "completion": before}
+    [removed] = diff.rows("HEAD", "workspace", "sft", "removed", settings, project)
+    assert (removed.id, removed.before, removed.after) == (rows[-1]["id"], rows[-1], None)
 
 
 def test_diff_fetches_what_only_the_remote_has(
