@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from components.errors import InputError, LapidarError
 from components.settings import Settings
 
-HEAD = "0003"
+HEAD = "0004"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _POSTGRES_LOCK = 0x1A71DA6  # any number that nothing else in the same database uses
 

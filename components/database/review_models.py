@@ -1,4 +1,4 @@
-"""Tables of the people who review: accounts, conversations, feedback, the arena, saved filters.
+"""Tables of the people who review: accounts, sign-ins, conversations, feedback, the arena, saved filters.
 
 Votes and feedback are only ever added to (the database refuses the rest); the newest row of a subject is the one that counts.
 Reviewers are named by the name that they log in with; an account isn't needed where another login (OIDC) says who they are.
@@ -35,6 +35,25 @@ class AccountRow(Base):
     failures: Mapped[int] = mapped_column(default=0)
     locked_until: Mapped[float] = mapped_column(Float, default=0.0)
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=now)
+
+
+class SignInRow(Base):
+    """A local account's sign-in: first a ticket, which a browser changes into a session at once and only once.
+
+    Attributes:
+        kind: ``ticket`` or ``session``.
+        digest: sha256 of the random text that the browser holds; the text itself is never kept.
+        until: seconds since 1970 from which on it is worth nothing.
+    """
+
+    __tablename__ = "sign_ins"
+    __table_args__ = (UniqueConstraint("digest", name="uq_sign_ins_digest"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    account: Mapped[int] = mapped_column(ForeignKey("accounts.id", ondelete="CASCADE"))
+    kind: Mapped[str] = mapped_column(String(20))
+    digest: Mapped[str] = mapped_column(String(64))
+    until: Mapped[float] = mapped_column(Float)
 
 
 class ReviewSecret(Base):

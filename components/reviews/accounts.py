@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Literal, get_args
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from components.database.review_models import AccountRow
+from components.database.review_models import AccountRow, SignInRow
 from components.errors import InputError
 from components.reviews.opened import LONGEST_NAME, Place, opened
 
@@ -106,7 +106,7 @@ def set_role(place: Place, name: str, role: Role) -> Account:
 
 
 def set_password(place: Place, name: str, password: str) -> Account:
-    """Gives an account another password and takes a lock away.
+    """Gives an account another password, takes a lock away, and ends its sign-ins.
 
     Raises:
         InputError: if there is none, or the password is too short.
@@ -115,11 +115,12 @@ def set_password(place: Place, name: str, password: str) -> Account:
     with opened(place).write() as session:
         row = _existing(session, name)
         row.password, row.failures, row.locked_until = hashed, 0, 0.0
+        session.execute(delete(SignInRow).where(SignInRow.account == row.id))
         return _account(row)
 
 
 def remove(place: Place, name: str) -> None:
-    """Removes an account; what its owner said stays.
+    """Removes an account and ends its sign-ins; what its owner said stays.
 
     Raises:
         InputError: if there is none, or it is the last admin.

@@ -13,6 +13,7 @@ from components.inference.answering import Progress
 from components.reviews import conversations, feedback
 from components.reviews.conversations import Conversation, Message
 from components.settings import Settings
+from dashboards import access
 from dashboards.talk import acting, asking, messages, server
 from dashboards.ui import numbers, safe
 from dashboards.ui.text import t
@@ -122,7 +123,7 @@ def _unanswered(conversation: Conversation, again: Callable[[], None]) -> None:
     st.button(t("chat.ask_again"), key=f"chat.again.{conversation.id}", icon=":material/refresh:", on_click=ask_again)
 
 
-@st.fragment(run_every=_EVERY)
+@access.live(_EVERY)
 def _streaming(conversation: str, model: str) -> None:
     """The answer on its way, drawn anew a few times a second; the page around it stays as it is."""
     answer = server.answers().get(conversation)

@@ -131,7 +131,7 @@ def _match(settings: Settings, reader: str, models: list[str], terms: matching.T
         _answering(match.id)
 
 
-@st.fragment(run_every=0.3)
+@access.live(0.3)
 def _answering(match: str) -> None:
     """Waits until both have answered; nothing tells which is quicker."""
     if not matching.waiting(match):

@@ -11,6 +11,7 @@ from components.errors import LapidarError
 from components.run_records import RunDetail
 from components.versions import Version
 from components.waiting import Waiting, waiting
+from dashboards import access
 from dashboards.ui import numbers, page_state, reading, run_parts, safe, settings, states
 from dashboards.ui.text import t
 
@@ -65,7 +66,7 @@ def _waiting(found: list[Waiting]) -> None:
         st.caption(t("home.more", n=len(found) - _SHOWN))
 
 
-@st.fragment(run_every=_LIVE_SECONDS)
+@access.live(_LIVE_SECONDS)
 def _running() -> None:
     """Runs of this machine that are at work, with the step that their stage is at."""
     found = [run for name in run_files.living(settings()) if (run := run_files.read(settings(), name)) is not None]

@@ -123,7 +123,7 @@ def _busy(sweep: Sweep | None) -> bool:
     return sweep is not None and not sweep.look().done
 
 
-@st.fragment(run_every=_EVERY)
+@access.live(_EVERY)
 def _running(name: str) -> None:
     """A grid on its way, drawn anew while it grows."""
     sweep = _sweeps().get(name)

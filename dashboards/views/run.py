@@ -10,6 +10,7 @@ from components import local_services, run_files
 from components.errors import LapidarError
 from components.run_comparison import curves_in_common, telling
 from components.run_records import RunDetail
+from dashboards import access
 from dashboards.ui import curves, numbers, page_state, reading, run_parts, safe, settings, states
 from dashboards.ui.text import t
 
@@ -41,7 +42,7 @@ def page() -> None:
         return
     _head(found)
     if found.row.status == "running":
-        st.fragment(_live, run_every=_LIVE_SECONDS)(run)
+        access.live(_LIVE_SECONDS, "engineer")(_live)(run)
     else:
         _progress(found)
     _parts(found)

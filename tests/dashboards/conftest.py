@@ -26,6 +26,7 @@ from components.store import Store
 from components.tracking import Tracker
 
 APP = Path(dashboards.__file__).with_name("app.py")
+SCRIPT = APP.with_name("script.py")
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync"]
@@ -35,7 +36,7 @@ HOSTILE = "<img src=http://evil.invalid/x.png> ![x](http://evil.invalid/y.png) [
 
 def open_view(name: str, **query: str) -> AppTest:
     """A page of the dashboard by its view's name, with what its address says. Streamlit's own switch takes files only."""
-    page = AppTest.from_file(str(APP), default_timeout=60)
+    page = AppTest.from_file(str(SCRIPT), default_timeout=60)
     page._page_hash = calc_hash("" if name == "home" else name)
     for key, value in query.items():
         page.query_params[key] = value
@@ -145,9 +146,7 @@ def serve() -> Iterator[Callable[..., str]]:
     def start(home: Path, **environment: str) -> str:
         name = json.dumps([str(home), environment])
         if name not in running:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                port = probe.getsockname()[1]
+            port = int(environment.get("STREAMLIT_SERVER_PORT", 0)) or free_port()
             command = [sys.executable, "-m", "streamlit", "run", str(APP), "--server.port", str(port)]
             address = f"http://127.0.0.1:{port}"
             clean = {key: value for key, value in os.environ.items() if not key.startswith("LAPIDAR_")}
@@ -161,6 +160,12 @@ def serve() -> Iterator[Callable[..., str]]:
         process.terminate()
     for _, process in running.values():
         process.wait(20)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        found: int = probe.getsockname()[1]
+    return found
 
 
 def _wait(url: str, seconds: float = 60.0) -> None:

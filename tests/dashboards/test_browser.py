@@ -6,13 +6,15 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from components.reviews import accounts
+from components.reviews import accounts, sign_ins
 from components.settings import Settings
 from dashboards.navigation import VIEWS
 
@@ -106,25 +108,89 @@ for step in range(200):
     page.get_by_text("killed").first.wait_for(timeout=20_000)
 
 
-def test_pages_are_there_by_role_and_signing_in_is_asked_for(tmp_path: Path, serve: Serve, visit: Visit) -> None:
-    settings = Settings(home=tmp_path / "home", database_url=None)
+def sign_in(page: Any, name: str, password: str) -> None:
+    page.get_by_label("Name").fill(name)
+    page.get_by_label("Password", exact=True).fill(password)
+    page.get_by_role("button", name="Sign in").click()
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A home with accounts."""
+    settings = Settings(home=tmp_path_factory.mktemp("team") / "home", database_url=None)
     accounts.create(settings, "ana", "admin", "correct horse")
-    accounts.create(settings, "rui", "reviewer", "battery staple")
-    address = serve(settings.home)
-    page = visit(f"{address}/runs")
-    page.get_by_label("Name").fill("rui")
-    page.get_by_label("Password", exact=True).fill("wrong password")
-    page.get_by_role("button", name="Sign in").click()
+    for name in ("rui", "eva"):
+        accounts.create(settings, name, "reviewer", "battery staple")
+    return settings
+
+
+def test_pages_are_there_by_role_and_signing_in_is_asked_for(team: Settings, serve: Serve, visit: Visit) -> None:
+    page = visit(f"{serve(team.home)}/registry")
+    sign_in(page, "rui", "wrong password")
     page.get_by_text("Name or password is wrong").wait_for()
-    page.get_by_label("Password", exact=True).fill("battery staple")
-    page.get_by_role("button", name="Sign in").click()
-    page.get_by_role("button", name="Sign out").wait_for()
+    sign_in(page, "rui", "battery staple")
+    page.get_by_role("heading", name="Registry").wait_for()  # where they wanted to go
     links = page.locator("[data-testid=stSidebarNavLink]").all_inner_texts()
     assert {"Home", "Chat", "Arena", "Playground", "Registry"} == {link.splitlines()[-1] for link in links}
-    accounts.set_role(settings, "rui", "engineer")
+    accounts.set_role(team, "rui", "engineer")
     page.get_by_role("link", name="Registry").click()
     page.get_by_role("link", name="Compare").wait_for()
     assert page.get_by_role("link", name="Accounts").count() == 0
+
+
+def test_a_sign_in_outlives_its_page_and_ends_everywhere(team: Settings, serve: Serve, visit: Visit) -> None:
+    page = visit(f"{serve(team.home)}/chat")
+    sign_in(page, "eva", "battery staple")
+    out = page.get_by_role("button", name="Sign out")
+    out.wait_for()
+    (cookie,) = [each for each in page.context.cookies() if each["name"].startswith("lapidar_session")]
+    assert (cookie["httpOnly"], cookie["sameSite"], cookie["path"]) == (True, "Strict", "/")
+    assert abs(cookie["expires"] - time.time() - sign_ins.LASTS) < 600
+    assert cookie["value"] not in page.content() + page.evaluate("document.cookie + JSON.stringify(window.localStorage)")
+    page.reload()
+    out.wait_for()
+    other = page.context.new_page()
+    other.goto(f"{serve(team.home)}/arena")
+    other.get_by_role("heading", name="Arena").wait_for()
+    page.reload()
+    out.click()
+    page.get_by_role("button", name="Sign in").wait_for()
+    other.get_by_role("link", name="Chat").click()
+    other.get_by_role("button", name="Sign in").wait_for()
+    page.context.add_cookies([cookie])  # a copy of it is worth nothing either
+    page.reload()
+    page.get_by_role("button", name="Sign in").wait_for()
+
+
+def test_a_removed_account_is_out_at_once(team: Settings, serve: Serve, visit: Visit) -> None:
+    accounts.create(team, "zoe", "engineer", "battery staple")
+    page = visit(f"{serve(team.home)}/chat")
+    sign_in(page, "zoe", "battery staple")
+    page.get_by_role("link", name="Runs").wait_for()
+    accounts.remove(team, "zoe")
+    page.get_by_role("link", name="Arena").click()
+    page.get_by_role("button", name="Sign in").wait_for()
+    page.reload()
+    page.get_by_role("button", name="Sign in").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "status"),
+    [
+        ("application/json", '"no ticket"', 401),
+        ("application/json", "not JSON", 401),
+        ("application/json", "[" * 900, 401),
+        ("application/json", '"' + "x" * 100_000 + '"', 401),
+        ("application/x-www-form-urlencoded", "ticket=x", 415),
+        ("text/plain", '"x"', 415),
+    ],
+)
+def test_what_is_no_ticket_sets_no_cookie(kind: str, body: str, status: int, team: Settings, serve: Serve) -> None:
+    asked = urllib.request.Request(f"{serve(team.home)}/sign-in", body.encode(), {"Content-Type": kind})
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(asked, timeout=30)
+    assert refused.value.code == status
+    assert "set-cookie" not in refused.value.headers
 
 
 def test_the_language_stays_from_page_to_page(recorded: Recorded, serve: Serve, visit: Visit) -> None:
