@@ -98,17 +98,33 @@ class BenchmarkRef:
 
 
 @dataclass(frozen=True)
+class LayerChoice:
+    """Bits and LoRA rank of each decoder layer, as a search chose them.
+
+    Attributes:
+        ranks: 0 for a layer without an adapter.
+        digest: of the search's sealed output.
+    """
+
+    bits: tuple[int, ...]
+    ranks: tuple[int, ...]
+    digest: str
+
+
+@dataclass(frozen=True)
 class Inputs:
     """What a stage function gets: the dataset version, models by role (``model`` is what it starts from), benchmarks by name.
 
     Attributes:
         work: folder for what a benchmark keeps until the stage is done.
+        choice: what a search chose for each layer, if there was one.
     """
 
     data: DatasetRef | None
     models: dict[str, ModelRef]
     benchmarks: dict[str, BenchmarkRef] = field(default_factory=dict)
     work: Path | None = None
+    choice: LayerChoice | None = None
 
     @property
     def model(self) -> ModelRef:

@@ -1,6 +1,6 @@
 """From a recipe to its stages, and from a stage and its inputs to its key. Pure: runs nothing, writes nothing.
 
-``base → quantize → sft → align… → merge → export``, an ``evaluate.<stage>`` behind every stage that makes a model,
+``base → [search] → quantize → sft → align… → merge → export``, an ``evaluate.<stage>`` behind every stage that makes a model,
 ``contamination`` over data alone,
 and ``verify`` before registration. The dataset comes first and is made by ``components.data``, not by a stage.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components import methods
+from components import front, methods
 from components.artifacts import BenchmarkRef, DatasetRef, Inputs, ModelRef, Sealed
 from components.config import Config, MethodConfig
 from components.errors import InputError
@@ -40,6 +40,7 @@ class Node:
         section: folder of the method's file and of the stage's outputs.
         splits: dataset splits that the stage reads; others don't decide its key.
         models: role → where the model comes from.
+        chooser: the stage that chose bits and ranks of the layers for this one.
     """
 
     name: str
@@ -48,6 +49,13 @@ class Node:
     config: Config
     splits: tuple[str, ...]
     models: Mapping[str, ModelSource]
+    chooser: str | None = None
+
+    @property
+    def sources(self) -> frozenset[str]:
+        """Names of all stages whose outputs it reads."""
+        names = {name for source in self.models.values() for name in (source.base, source.adapter)} | {self.chooser}
+        return frozenset(name for name in names if name is not None)
 
     @property
     def module(self) -> str:
@@ -84,15 +92,18 @@ def build(recipe: Recipe) -> Graph:
     """The stages of a recipe, in the order in which they run.
 
     Raises:
-        InputError: if a recipe that trains would evaluate an endpoint.
+        InputError: if a recipe that trains would evaluate an endpoint, or what a search chooses would not be used.
     """
     if recipe.evaluate is not None and recipe.evaluate.method == "endpoint":
         return _elsewhere(recipe)
     nodes: list[Node] = []
     models: dict[str, ModelSource] = {}
 
+    chooser = None if recipe.search is None else "search"
+
     def add(name: str, section: str, config: Any, splits: tuple[str, ...], **sources: ModelSource) -> None:
-        nodes.append(Node(name, section, config.method, config, splits, sources))
+        told = chooser if section in ("quantize", "sft") else None
+        nodes.append(Node(name, section, config.method, config, splits, sources, told))
 
     def evaluate(name: str) -> None:
         if recipe.evaluate is not None:
@@ -105,6 +116,9 @@ def build(recipe: Recipe) -> Graph:
         add("base", "model", base, (), source=ModelSource("source"))
     current = models["base"] = ModelSource("base")
     evaluate("base")
+    if recipe.search is not None:
+        search = _search_config(recipe)
+        add("search", "search", search, search.splits(), model=current)
     if recipe.quantize is not None:
         add("quantize", "quantize", recipe.quantize, recipe.quantize.splits(), model=current)
         current = models["quantize"] = ModelSource("quantize")
@@ -141,6 +155,24 @@ def _elsewhere(recipe: Recipe) -> Graph:
     if not isinstance(recipe, Evaluation):
         raise InputError("evaluate.method=endpoint is for `lapidar evaluate`; a recipe's stages evaluate the models that they make")
     return Graph((Node("evaluate.endpoint", "evaluate", config.method, config, ("heldout", *config.splits()), {}),), {}, "endpoint")
+
+
+def _search_config(recipe: Recipe) -> Any:
+    """The search's settings; what they leave open is as in the ``sft`` section, for which it searches.
+
+    Raises:
+        InputError: if the recipe wouldn't use what is chosen.
+    """
+    quantize: Any = recipe.quantize
+    if quantize is None or quantize.method != "mixed" or quantize.bits is not None:
+        raise InputError("search chooses the bits of each layer: write quantize: {method: mixed}, without bits, beside it")
+    sft: Any = recipe.sft
+    adapter = sft.adapter if sft is not None else None
+    if adapter is None or adapter.method != "lora" or adapter.ranks is not None or adapter.layers is not None:
+        raise InputError("search chooses the rank of each layer: sft.adapter has to be method: lora, without layers and ranks")
+    taken = {name: getattr(sft, name) for name in ("adapter", "lr", "batch_size", "max_length")}
+    search: Any = recipe.search
+    return search.model_copy(update={name: value for name, value in taken.items() if getattr(search, name) is None})
 
 
 def _base_config(recipe: Recipe) -> Any:
@@ -194,13 +226,16 @@ def inputs(
     """What a stage function gets; of the benchmarks' data what this stage measures."""
     models = {role: model_ref(source, sealed, outside) for role, source in node.models.items()}
     needed = [config.stored() for config in getattr(node.config, "benchmarks", ())] + list(getattr(node.config, "stored", ()))
-    return Inputs(data, models, {name: ref for name, ref in (benchmarks or {}).items() if name in needed})
+    choice = front.chosen(sealed[node.chooser]) if node.chooser is not None else None
+    return Inputs(data, models, {name: ref for name, ref in (benchmarks or {}).items() if name in needed}, choice)
 
 
 def input_digests(node: Node, given: Inputs) -> dict[str, str]:
     """Digests of the models, the dataset splits and the benchmarks' data that a stage reads."""
     digests = {f"model:{role}": model.digest for role, model in given.models.items()}
     digests |= {f"benchmark:{name}": ref.md5 for name, ref in given.benchmarks.items()}
+    if given.choice is not None:
+        digests["choice:layers"] = given.choice.digest
     if given.data is not None:
         digests |= {f"data:{name}": given.data.splits[name].sha256 for name in node.splits if name in given.data.splits}
     return digests
@@ -232,8 +267,7 @@ def lookup(
     sealed: dict[str, Sealed] = {}
     keys: dict[str, str] = {}
     for node in graph.nodes:
-        needed = {name for s in node.models.values() for name in (s.base, s.adapter) if name is not None}
-        if not needed <= sealed.keys() | outside.keys():
+        if not node.sources <= sealed.keys() | outside.keys():
             continue
         keys[node.name] = key(node, inputs(node, data, sealed, outside, benchmarks), recipe.seed, settings)
         if (found := store.open(node.section, node.method, keys[node.name])) is not None:

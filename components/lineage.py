@@ -94,6 +94,8 @@ def _edges(evidence: Mapping[str, Any], stages: list[Mapping[str, Any]]) -> Iter
         if node.splits and node.section != "evaluate":
             yield Edge("data", node.name)
         yield from (Edge(source.adapter or source.base, node.name) for source in node.models.values())
+        if node.chooser is not None:
+            yield Edge(node.chooser, node.name)
     ends = [name for name in ("merge", "export") if name in found.models] or [found.final]
     yield from (Edge(name, "verify") for name in ends)
     yield from (Edge(name, "version") for name in ("verify", "contamination"))

@@ -19,6 +19,7 @@ from components.errors import InputError
 SECTIONS = {
     "data": "components.data.sources",
     "model": "components.models.sources",
+    "search": "components.search",
     "quantize": "components.quantize",
     "sft": "components.train",
     "adapter": "components.adapters",

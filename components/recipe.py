@@ -130,6 +130,7 @@ class Recipe(Config):
     seed: int = Field(0, ge=0, lt=2**32)
     data: Annotated[MethodConfig, Choice("data")]
     model: ModelConfig = ModelConfig()
+    search: Annotated[MethodConfig, Choice("search", default="qr_adaptor")] | None = None
     quantize: Annotated[MethodConfig, Choice("quantize")] | None = None
     sft: Annotated[MethodConfig, Choice("sft", default="sft")] | None = None
     align: list[Annotated[MethodConfig, Choice("align")]] = Field(default_factory=list)

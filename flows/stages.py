@@ -53,7 +53,6 @@ def following(nodes: Iterable[Node], start: str | None) -> set[str]:
     """A stage and all that depend on it; with ``data`` all stages."""
     reached = {start} if start else set()
     for node in nodes:
-        sources = {name for source in node.models.values() for name in (source.base, source.adapter)}
-        if start == DATA or sources & reached:
+        if start == DATA or node.sources & reached:
             reached.add(node.name)
     return {name for name in reached if name is not None} - {DATA, REGISTER}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from components.config import MethodConfig
 from components.errors import InputError
@@ -19,6 +19,7 @@ class Config(MethodConfig):
         alpha: the update is scaled by ``alpha / r``.
         target_modules: ``all-linear``, a list of module names, or a regular expression over whole module paths.
         layers: first and last layer (inclusive) that get an adapter; None for all.
+        ranks: rank in each layer instead of ``r``, 0 for a layer without an adapter; the scale stays ``alpha / r``.
     """
 
     method: Literal["lora"] = "lora"
@@ -27,6 +28,13 @@ class Config(MethodConfig):
     dropout: float = Field(0.0, ge=0, lt=1)
     target_modules: str | list[str] = "all-linear"
     layers: tuple[int, int] | None = None
+    ranks: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+
+    @model_validator(mode="after")
+    def _one_way_to_choose_layers(self) -> Config:
+        if self.layers is not None and self.ranks is not None:
+            raise ValueError("layers and ranks both choose layers; take one of them out")
+        return self
 
 
 def apply(config: Config, model: Any) -> Any:
@@ -38,11 +46,15 @@ def apply(config: Config, model: Any) -> Any:
     from peft import LoraConfig, TaskType, get_peft_model
 
     model.requires_grad_(False)
+    targets = _targets(config, model)
+    ranks = {n: config.ranks[layer] for n in targets if config.ranks and (layer := _layer(n)) is not None}
     lora = LoraConfig(
         r=config.r,
         lora_alpha=config.alpha,
         lora_dropout=config.dropout,
-        target_modules=_targets(config, model),
+        target_modules=targets,
+        rank_pattern=ranks,
+        alpha_pattern={n: config.alpha * rank / config.r for n, rank in ranks.items()},
         task_type=TaskType.CAUSAL_LM,
     )
     return get_peft_model(model, lora)
@@ -61,6 +73,10 @@ def _targets(config: Config, model: Any) -> list[str]:
         if not 0 <= first <= last < count:
             raise InputError(f"layers=[{first}, {last}] isn't a range within the model's layers 0 to {count - 1}")
         chosen = [n for n in chosen if (layer := _layer(n)) is not None and first <= layer <= last]
+    if config.ranks is not None:
+        if len(config.ranks) != (count := model.config.num_hidden_layers) or not any(config.ranks):
+            raise InputError(f"ranks={list(config.ranks)}: needs one rank for each of the {count} layers, and not all of them 0")
+        chosen = [n for n in chosen if (layer := _layer(n)) is not None and config.ranks[layer]]
     return sorted(chosen)
 
 

@@ -64,6 +64,8 @@ def load_model(ref: ModelRef, device: str = "cpu", trainable: bool = False) -> t
     import torch
     from transformers import AutoModelForCausalLM
 
+    from components.models.precision import is_packed, unpack
+
     quieten()
     model: Any = AutoModelForCausalLM.from_pretrained(
         ref.base,
@@ -74,6 +76,8 @@ def load_model(ref: ModelRef, device: str = "cpu", trainable: bool = False) -> t
         local_files_only=True,
     )
     keep_weight_layout(model)
+    if (trainable or ref.adapter is not None) and is_packed(model):
+        unpack(model)
     if ref.adapter is not None:
         from peft import PeftModel
 

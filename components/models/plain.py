@@ -11,10 +11,13 @@ def plain_model(ref: ModelRef, device: str) -> Any:
     """The model of a reference as one set of floating-point weights, in evaluation mode."""
     from components.inference.dequantize import dequantize
     from components.models.load import load_model
+    from components.models.precision import is_packed, unpack
 
     model, _ = load_model(ModelRef(ref.base, None, ""), device)
     if getattr(model, "is_quantized", False):
-        if not dequantize(model):
+        if is_packed(model):
+            unpack(model)
+        elif not dequantize(model):
             model = model.dequantize()
         _forget_quantization(model)
     if ref.adapter is not None:

@@ -41,6 +41,9 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
     from components.training.policy import fit, load_policy, save_policy
     from components.training.rows import marked, sft_rows
 
+    if inputs.choice is not None and config.adapter is not None:
+        chosen = config.adapter.model_copy(update={"ranks": inputs.choice.ranks})
+        config = config.model_copy(update={"adapter": chosen})
     model, tokenizer = load_policy(config, inputs.model, stage)
     rows, too_long = sft_rows(tokenizer, inputs.split("sft"), config.max_length)
     if too_long:

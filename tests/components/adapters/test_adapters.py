@@ -97,3 +97,20 @@ def test_full_refuses_integers(tiny_nf4: ModelRef) -> None:
 def test_ranges(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         lora.Config(**settings)
+
+
+def test_ranks_of_layers(model: Any) -> None:
+    """A layer of rank 0 has no adapter; the scale is that of the settings in every other."""
+    found = lora.apply(lora.Config(r=4, alpha=12, ranks=(0, 2)), model)
+    assert adapted(found) == expected(ATTENTION | MLP, range(1, 2))
+    layer = found.base_model.model.model.layers[1].mlp.up_proj
+    assert layer.lora_A["default"].weight.shape == (2, 64)
+    assert layer.scaling["default"] == 3.0
+
+
+@pytest.mark.parametrize("ranks", [(4,), (0, 0)])
+def test_ranks_that_fit_no_model(model: Any, ranks: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="needs one rank for each of the 2 layers, and not all of them 0"):
+        lora.apply(lora.Config(ranks=ranks), model)
+    with pytest.raises(ValidationError, match="layers and ranks both choose layers"):
+        lora.Config(ranks=ranks, layers=(0, 1))
