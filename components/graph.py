@@ -227,7 +227,7 @@ def inputs(
     models = {role: model_ref(source, sealed, outside) for role, source in node.models.items()}
     needed = [config.stored() for config in getattr(node.config, "benchmarks", ())] + list(getattr(node.config, "stored", ()))
     choice = front.chosen(sealed[node.chooser]) if node.chooser is not None else None
-    return Inputs(data, models, {name: ref for name, ref in (benchmarks or {}).items() if name in needed}, choice)
+    return Inputs(data, models, {name: ref for name, ref in (benchmarks or {}).items() if name in needed}, choice=choice)
 
 
 def input_digests(node: Node, given: Inputs) -> dict[str, str]:

@@ -46,7 +46,7 @@ class Preparer:
 
     def __init__(self, tokenizer: Any, context: int, vocabulary: int) -> None:
         self.tokenizer, self.context, self.vocabulary = tokenizer, context, vocabulary
-        model = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
+        model: Any = getattr(getattr(tokenizer, "backend_tokenizer", None), "model", None)
         if hasattr(model, "_resize_cache"):  # word pieces keep none
             model._resize_cache(_WORDS_KEPT)
 
