@@ -52,7 +52,7 @@ def child(work: Path) -> psutil.Process:
     raise AssertionError(f"nobody works in {work}")
 
 
-def gone(process: psutil.Process, seconds: float = 10.0) -> bool:
+def gone(process: psutil.Process, seconds: float = 60.0) -> bool:
     limit = time.monotonic() + seconds
     while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
         if time.monotonic() > limit:

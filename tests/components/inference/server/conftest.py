@@ -56,10 +56,10 @@ class Served:
         raise AssertionError(self.log.read_text())
 
     def client(self, token: str = "none") -> OpenAI:
-        return OpenAI(base_url=f"{self.url}/v1", api_key=token, max_retries=0, timeout=60)
+        return OpenAI(base_url=f"{self.url}/v1", api_key=token, max_retries=0, timeout=300)
 
     def post(self, path: str, **how: Any) -> httpx.Response:
-        return httpx.post(f"{self.url}{path}", timeout=60, **how)
+        return httpx.post(f"{self.url}{path}", timeout=300, **how)
 
     def metric(self, name: str) -> float:
         """Sum of a metric over its labels."""

@@ -195,7 +195,7 @@ def test_memory_stays_where_it_is(crowded: Any) -> None:
     def some(count: int) -> int:
         def one(i: int) -> None:
             body = {"model": "tiny", "messages": list(asked(i)), "max_tokens": 4, "stream": i % 2 == 0}
-            httpx.post(f"{crowded.url}{URL}", json=body, timeout=60).raise_for_status()
+            httpx.post(f"{crowded.url}{URL}", json=body, timeout=300).raise_for_status()
 
         with ThreadPoolExecutor(16) as threads:
             list(threads.map(one, range(count)))
@@ -215,7 +215,7 @@ def cut(crowded: Any, kill: Callable[[], None]) -> list[BaseException | str]:
     def one(i: int) -> BaseException | str:
         first = True
         try:
-            with Client(f"{crowded.url}/v1", timeout=20).stream(Ask("tiny", asked(i), max_tokens=200, temperature=1.5)) as stream:
+            with Client(f"{crowded.url}/v1", timeout=120).stream(Ask("tiny", asked(i), max_tokens=200, temperature=1.5)) as stream:
                 for event in stream:
                     if isinstance(event, Text) and first:
                         first = False
@@ -227,7 +227,7 @@ def cut(crowded: Any, kill: Callable[[], None]) -> list[BaseException | str]:
 
     with ThreadPoolExecutor(8) as threads:
         waiting = [threads.submit(one, i) for i in range(8)]
-        assert all(begun.acquire(timeout=30) for _ in range(4))
+        assert all(begun.acquire(timeout=120) for _ in range(4))
         kill()
         return [future.result(60) for future in waiting]
 
