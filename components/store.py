@@ -108,6 +108,19 @@ class Store:
         self._push(stage, key)
         return _sealed(stage, method, key, path, hashes)
 
+    def make_room(self, before: Sealed, folder: Path) -> str | None:
+        """For an output that was made again: the sealed one is set aside, unless it is what ``folder`` holds now.
+
+        Returns:
+            What is to be said of it; None if both are equal, then ``seal`` keeps the old one.
+        """
+        if (now := content_digest(folder_hashes(folder))) == before.digest:
+            return None
+        aside = before.path.with_name(f"{before.key}.replaced-{before.digest[:12]}")
+        shutil.rmtree(aside, ignore_errors=True)
+        before.path.rename(aside)
+        return f"same key, but {before.digest[:12]} before and {now[:12]} now; the old output is in {aside}"
+
     def record(self, sealed: Sealed) -> dict[str, Any]:
         """What the key of a sealed output was made of."""
         record: dict[str, Any] = json.loads((sealed.path / MANIFEST).read_bytes())["record"]

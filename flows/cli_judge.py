@@ -36,6 +36,7 @@ class Options:
     seed: int = 0
     timeout: float = 120
     concurrency: int = 8
+    again: bool = False
 
 
 def judge(arguments: Sequence[str], options: Options, as_json: bool) -> None:
@@ -63,7 +64,7 @@ def _compared(arguments: Sequence[str], options: Options, settings: Settings) ->
     settings.prepare()
     sampling = Sampling(options.max_tokens, options.temperature, options.seed, options.concurrency)
     plan = result.Plan(options.canaries, options.seed)
-    sealed = result.compare(_judge(options, settings), sides, prompts, settings, plan, sampling, _Progress())
+    sealed = result.compare(_judge(options, settings), sides, prompts, settings, plan, sampling, _Progress(), options.again)
     report = result.read_report(sealed)
     report["calibrations"] = result.calibrations(report["judge"], settings)
     if options.record is not None:
@@ -82,7 +83,8 @@ def _audited(arguments: Sequence[str], options: Options, settings: Settings) -> 
     settings.prepare()
     plan = result.Plan(options.canaries, options.seed)
     name = file.name if options.audit == str(file) else str(options.audit)
-    return result.read_report(result.calibrate(_judge(options, settings), items, name, settings, plan, _Progress()))
+    sealed = result.calibrate(_judge(options, settings), items, name, settings, plan, _Progress(), options.again)
+    return result.read_report(sealed)
 
 
 def _judge(options: Options, settings: Settings) -> Any:

@@ -111,6 +111,7 @@ def judge(
     seed: Annotated[int, typer.Option("--seed")] = 0,
     timeout: Annotated[float, typer.Option("--timeout", min=0.1, help="Seconds to wait for an endpoint.")] = 120.0,
     concurrency: Annotated[int, typer.Option("--concurrency", min=1, help="Requests to an endpoint at a time.")] = 8,
+    again: Annotated[bool, typer.Option("--again", help="Judge anew although this was judged already.")] = False,
     as_json: Json = False,
 ) -> None:
     """Let a judge compare answers in both orders, and audit the judge. LAPIDAR_ENDPOINT_TOKEN is sent to endpoints."""
@@ -135,6 +136,7 @@ def judge(
         seed,
         timeout,
         concurrency,
+        again,
     )
     cli_judge.judge(sides or [], options, as_json)
 

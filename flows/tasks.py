@@ -20,7 +20,6 @@ from components.errors import StageKilled
 from components.graph import Node
 from components.models.resolve import resolve
 from components.settings import device_class
-from components.store import content_digest, folder_hashes
 from flows import publish, registration
 from flows.progress import Status
 from flows.run import Registration, Run, Step, killed_runs
@@ -162,14 +161,10 @@ def _execute(run: Run, node: Node, given: Any, key: str, config: dict[str, Any],
 
 def _compare(run: Run, node: Node, before: Sealed, job: launch.Job) -> None:
     """After a forced rerun: an equal output keeps the old one; another one replaces it, with a warning."""
-    now = content_digest(folder_hashes(job.out))
-    if now == before.digest:
-        run.listener.note(f"{node.name}: ran again with the same output ({now[:12]})")
+    if (different := run.store.make_room(before, job.out)) is None:
+        run.listener.note(f"{node.name}: ran again with the same output ({before.digest[:12]})")
         return
-    aside = before.path.with_name(f"{before.key}.replaced-{before.digest[:12]}")
-    before.path.rename(aside)
-    digests = f"{before.digest[:12]} before and {now[:12]} now"
-    message = f"{node.name} isn't reproducible: same key, but {digests}; the old output is in {aside}"
+    message = f"{node.name} isn't reproducible: {different}"
     logger.warning(message)
     run.listener.note(f"warning: {message}")
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from components.judges.journal import Journal
 from components.settings import Settings, device_class
 from components.store import Store, stage_key
 
+logger = logging.getLogger(__name__)
 REPORT = "report.json"
 VERDICTS = "verdicts.jsonl"
 OnProgress = Callable[[str, int, int], None]
@@ -63,8 +65,12 @@ def compare(
     plan: Plan | None = None,
     sampling: Sampling | None = None,
     on_progress: OnProgress | None = None,
+    again: bool = False,
 ) -> Sealed:
     """Judges every two sides on every prompt; a comparison that was made already is opened.
+
+    Args:
+        again: judge although it was: what stands behind an endpoint's name may have changed.
 
     Raises:
         InputError: if the sides don't answer the same prompts.
@@ -88,7 +94,7 @@ def compare(
         models = [{"name": side.name, "digest": side.digest} for side in sides]
         return {"models": models, "pairs": _pairs(judged, names), "ranking": _ranking(judged, names, plan)}
 
-    return _sealed("judge", judge, config, inputs, items, report, settings, plan, on_progress)
+    return _sealed("judge", judge, config, inputs, items, report, settings, plan, on_progress, again)
 
 
 def calibrate(
@@ -98,8 +104,12 @@ def calibrate(
     settings: Settings,
     plan: Plan | None = None,
     on_progress: OnProgress | None = None,
+    again: bool = False,
 ) -> Sealed:
     """Judges pairs that people have judged; the result is found again by ``calibrations``.
+
+    Args:
+        again: as ``compare``.
 
     Raises:
         EndpointError, NoVerdict: as ``compare``.
@@ -108,7 +118,7 @@ def calibrate(
     config = {"judge": asdict(judge.identity), **judge.settings, **asdict(plan), "dataset": dataset}
     inputs = {"items": json.dumps([asdict(item) for item in items])}
     head = {"dataset": dataset}
-    return _sealed("calibrate", judge, config, inputs, lambda _: list(items), lambda _: head, settings, plan, on_progress)
+    return _sealed("calibrate", judge, config, inputs, lambda _: list(items), lambda _: head, settings, plan, on_progress, again)
 
 
 def read_report(sealed: Sealed) -> dict[str, Any]:
@@ -122,6 +132,8 @@ def calibrations(judge: Mapping[str, Any], settings: Settings) -> list[dict[str,
     store, same = Store(settings.stages, settings.store), ("name", "mode", "prompts")
     found = []
     for file in (settings.stages / "calibrate").glob(f"*/{REPORT}"):
+        if "." in file.parent.name:
+            continue  # damaged or replaced
         theirs = json.loads(file.read_bytes())
         if all(theirs["judge"][name] == judge[name] for name in same):
             sealed = store.open("calibrate", theirs["judge"]["mode"], file.parent.name)
@@ -140,6 +152,7 @@ def _sealed(
     settings: Settings,
     plan: Plan,
     on_progress: OnProgress | None,
+    again: bool,
 ) -> Sealed:
     store, method = Store(settings.stages, settings.store), judge.identity.mode
     key = stage_key(
@@ -151,7 +164,7 @@ def _sealed(
         versions=methods.versions(__name__, type(judge).__module__),
         device=device_class(settings),
     )
-    if (known := store.open(stage, method, key)) is not None:
+    if (known := store.open(stage, method, key)) is not None and not again:
         return known
     work = settings.work / stage / key
     with _alone(work):
@@ -172,6 +185,8 @@ def _sealed(
         }
         (out / REPORT).write_text(json.dumps(found, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
         record = {"config": dict(config), "finished": datetime.now(UTC).isoformat(timespec="seconds")}
+        if known is not None and (different := store.make_room(known, out)) is not None:
+            logger.warning("%s says something else than before: %s", judge.identity.name, different)
         sealed = store.seal(stage, method, key, out, record)
     shutil.rmtree(work, ignore_errors=True)
     return sealed

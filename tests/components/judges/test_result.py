@@ -67,6 +67,30 @@ def test_a_comparison_is_sealed_with_every_call_and_what_follows(
     assert not list((settings.work / "judge").iterdir())
 
 
+def test_again_asks_again_and_keeps_what_was_said_before(
+    chat_server: Callable[..., Any], sides: list[str], asked: list[Prompt], settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    says, requests = ["[[A]]"], list[Any]()
+
+    def answer(body: dict[str, Any]) -> str:
+        requests.append(body)
+        return says[0]
+
+    judge = ChatJudge(Endpoint(chat_server(answer).url, "m"), "endpoint", prompts.load("pairwise-1"))
+    plan, both = result.Plan(canary_share=0), open_sides(sides[:2], settings)
+    first = result.compare(judge, both, asked, settings, plan)
+    same = result.compare(judge, both, asked, settings, plan, again=True)
+    assert (len(requests), same, caplog.messages) == (48, first, [])
+    says[0] = "[[C]]"
+    assert result.compare(judge, both, asked, settings, plan) == first
+    other = result.compare(judge, both, asked, settings, plan, again=True)
+    assert (other.path, other.digest == first.digest, len(requests)) == (first.path, False, 72)
+    assert result.read_report(other)["pairs"][0]["ties"] == 12
+    (said,) = caplog.messages
+    assert "says something else than before" in said
+    assert (first.path.parent / f"{first.key}.replaced-{first.digest[:12]}" / "report.json").exists()
+
+
 def test_an_endpoint_that_dies_leaves_no_report_and_the_next_call_goes_on(
     planted: Callable[..., ChatJudge], sides: list[str], asked: list[Prompt], settings: Settings, chat_server: Callable[..., Any]
 ) -> None:
