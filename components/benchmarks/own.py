@@ -8,7 +8,7 @@ JSONL (also gzip), JSON, CSV, Parquet or a dataset on disk. A row has ``prompt``
 The file becomes a DVC version below the home before the evaluation begins; a changed file is another version. Without a ``name``
 the set is called like its file.
 
-- ``exact``: the answer, trimmed and without regard to case or a full stop at its end;
+- ``exact``: the answer, trimmed and without regard to case or full stops at its end;
 - ``contains``: the right answer stands in it as whole words;
 - ``numeric``: its last number;
 - ``math_verify``: its last formula or number, compared as mathematics;
@@ -30,16 +30,12 @@ from pydantic import Field, model_validator
 from components.artifacts import Inputs
 from components.benchmarks._choices import LETTERS, ChoiceConfig, likelihood_task
 from components.benchmarks._judge import RUBRICS, verdicts
-from components.benchmarks._math import read, same
+from components.benchmarks._scorers import SCORERS, number
 from components.benchmarks._source import Source, choices, letter, text
 from components.benchmarks._task import MAIN, Graded, scores_of, share, stored_task
 from components.data.records import Record
-from components.text import holds_word, number
 
 Scorer = Literal["exact", "contains", "numeric", "math_verify", "multiple_choice", "judge"]
-_LETTER = re.compile(
-    r"(?i:answer\s*(?:is\s*:?|:))\s*\(?([A-Z])\)?(?![A-Za-z])|^\s*(?:\(([A-Z])\)|([A-Z])\s*(?:$|[.):,;]))", re.MULTILINE
-)
 
 
 class Config(ChoiceConfig):
@@ -127,67 +123,10 @@ def task(config: Config, inputs: Inputs, tokenizer: Any) -> dict[str, Any]:
 
 def _grade(scorer: Scorer) -> Any:
     def grade(row: Record, answer: str) -> Graded:
-        right, found = SCORERS[scorer](row["answer"], str(answer))
+        right, found = SCORERS[scorer](row["answer"], answer, row.get("options", ()))
         return Graded({MAIN: float(right)}, found)
 
     return grade
-
-
-def exact(targets: Sequence[str], answer: str) -> tuple[bool, str | None]:
-    r"""Whether an answer is one of the targets, and what it is.
-
-    >>> exact(["Paris"], " paris. \n"), exact(["Paris"], "Paris, France"), exact(["Paris"], " ")
-    ((True, 'paris'), (False, 'paris, france'), (False, None))
-    """
-    found = _plain(answer)
-    return found in {_plain(target) for target in targets}, found or None
-
-
-def contains(targets: Sequence[str], answer: str) -> tuple[bool, str | None]:
-    """Whether one of the targets stands in an answer as whole words, and which.
-
-    >>> contains(["8080"], "It listens on 8080."), contains(["8080"], "on 18080"), contains(["8080"], "")
-    ((True, '8080'), (False, 'on 18080'), (False, None))
-    """
-    found = next((target for target in targets if holds_word(answer, target)), None)
-    return found is not None, found or answer.strip() or None
-
-
-def numeric(targets: Sequence[str], answer: str) -> tuple[bool, str | None]:
-    """Whether the last number of an answer is one of the targets, and which it is.
-
-    >>> numeric(["1200"], "In all $1,200."), numeric(["7"], "7 of 8"), numeric(["7"], "seven"), numeric(["3"], "ports 1-3")
-    ((True, '1200'), (False, '8'), (False, None), (True, '3'))
-    """
-    found = re.findall(r"(?:(?<![\w)])-)?\$?\d[\d,]*(?:\.\d+)?", answer)
-    value = number(found[-1].rstrip(",")) if found else None
-    return value is not None and value in {number(target) for target in targets}, value
-
-
-def math_verify(targets: Sequence[str], answer: str) -> tuple[bool, str | None]:
-    """Whether math-verify finds an answer equal to one of the targets, and what it reads."""
-    return any(same(target, answer) for target in targets), read(answer)
-
-
-def multiple_choice(targets: Sequence[str], answer: str) -> tuple[bool, str | None]:
-    """Whether an answer names the right letter: behind "the answer is", or by itself or with a mark behind it at the beginning of
-    a line; the last one counts. A sentence that begins with "I" or "A" names none.
-
-    >>> multiple_choice(["B"], "Hm. The answer is (B)."), multiple_choice(["B"], "A. One"), multiple_choice(["B"], "I say B")
-    ((True, 'B'), (False, 'A'), (False, None))
-    """
-    found = ["".join(letters) for letters in _LETTER.findall(answer)]
-    return bool(found) and found[-1] == targets[0], found[-1] if found else None
-
-
-SCORERS: dict[str, Any] = {
-    "exact": exact,
-    "contains": contains,
-    "numeric": numeric,
-    "math_verify": math_verify,
-    "multiple_choice": multiple_choice,
-    "judge": exact,
-}
 
 
 _ROW: Record = {"id": "t1", "prompt": "How many ports are open?", "answer": "2"}
@@ -253,7 +192,3 @@ def _name(row: Record) -> str | None:
 
 def _group(row: Record) -> str | None:
     return None if row.get("group") is None else str(row["group"])
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.split()).casefold().rstrip(".").strip()

@@ -7,6 +7,7 @@ The harness's exact match on the final number, in canonical form (``components.t
 
 from __future__ import annotations
 
+import re
 from typing import Any, Literal
 
 from pydantic import Field
@@ -43,5 +44,6 @@ def score(row: Record, answer: str) -> Scores:
     """
     if (right := number(row["answer"])) is None:
         raise InputError(f"held-out row {row.get('id')!r}: answer {row['answer']!r} is no number, which wordproblems compares")
-    found = final_answer(answer)
+    whole = re.sub(r"[\d.,]+$", "", answer) if getattr(answer, "truncated", False) else answer  # its number may go on
+    found = final_answer(whole)
     return {"accuracy": float(found == right), "parsed": float(found is not None)}
