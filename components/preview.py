@@ -110,7 +110,9 @@ def _row(tokenizer: Any, split: str, record: Record, place: str) -> Row:
     if split == "sft":
         return sft_row(tokenizer, record, place)
     if split == "preference":
-        prompt = record["prompt"] if isinstance(record["prompt"], list) else [{"role": "user", "content": record["prompt"]}]
+        from components.models.chat import prompt_messages
+
+        prompt = prompt_messages(record["prompt"])
         return sft_row(tokenizer, {"messages": [*prompt, {"role": "assistant", "content": record["chosen"]}]}, place)
     if split == "prompts":
         from components.models.chat import prompt_ids

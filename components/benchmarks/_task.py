@@ -24,7 +24,7 @@ from components.artifacts import Inputs, RecordKind
 from components.benchmarks import _stored
 from components.benchmarks._estimators import expected_majority, pass_at_k
 from components.config import MethodConfig
-from components.data.records import Record, read
+from components.data.records import Record, place, read
 from components.data.separate import normalised
 from components.errors import InputError
 
@@ -345,6 +345,10 @@ def held_out(inputs: Inputs, kind: RecordKind, fields: dict[str, Any], limit: in
 
 def _row(row: Record, number: int, names: dict[str, Any], path: Path) -> Record:
     kept = {name: row.get(name, default) for name, default in names.items()}
+    if isinstance(kept["prompt"], list):
+        raise InputError(
+            f"{place(number, path)} has a conversation as 'prompt'; benchmarks ask one question, hold such rows out elsewhere"
+        )
     kept["id"] = str(number if kept["id"] is None else kept["id"])
     kept["group"] = None if kept["group"] is None else str(kept["group"])
     return kept

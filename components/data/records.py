@@ -7,6 +7,7 @@ Lines are split on ``\n`` only: U+0085 and U+2028 occur inside strings of real d
                 {"id": "a1", "messages": [{"role": "user", "content": "…"}, {"role": "assistant", "content": "…"}]}
     preference  {"id": "a1", "prompt": "What is 2 + 2?", "chosen": "The answer is 4.", "rejected": "Five."}
     labelled    {"id": "a1", "prompt": "What is 2 + 2?", "completion": "Five.", "label": false}
+                {"id": "a1", "prompt": [{"role": "user", "content": "…"}, …, {"role": "user", "content": "…"}], …}  (preference too)
     prompts     {"id": "a1", "prompt": "What is 2 + 2?", "answer": "4"}
 
 ``id`` may be absent in what users bring. Other fields are kept as they are.
@@ -87,6 +88,13 @@ def check(row: Record, kind: RecordKind, number: int, path: Path) -> None:
         return
     for field in FIELDS[kind]:
         value = row.get(field)
+        if field == "prompt" and kind in ("preference", "labelled") and isinstance(value, list):
+            _check_turns(value, "prompt", kind, number, path)
+            if value[-1]["role"] != "user":
+                raise InputError(
+                    f"{place(number, path)}: the last message of 'prompt' is of role {value[-1]['role']!r}, expected 'user'"
+                )
+            continue
         if value is None:
             raise InputError(f"{place(number, path)} has no '{field}'; {_needs(kind)}")
         if not isinstance(value, str):
@@ -156,20 +164,24 @@ def _parse(line: bytes, number: int, path: Path) -> Record:
 
 
 def _check_messages(messages: Any, number: int, path: Path) -> None:
+    _check_turns(messages, "messages", "sft", number, path)
+    if all(message["role"] != "assistant" for message in messages):
+        raise InputError(f"{place(number, path)} has no message of role 'assistant'; nothing in it would be trained on")
+
+
+def _check_turns(messages: Any, name: str, kind: RecordKind, number: int, path: Path) -> None:
     if not isinstance(messages, list) or not messages:
-        raise InputError(f"{place(number, path)}: 'messages' is {_shown(messages)}, expected a list of role and content")
+        raise InputError(f"{place(number, path)}: '{name}' is {_shown(messages)}, expected a list of role and content")
     for index, message in enumerate(messages):
-        field = f"messages.{index}"
+        field = f"{name}.{index}"
         if not isinstance(message, dict):
             raise InputError(f"{place(number, path)}: '{field}' is {_shown(message)}, expected role and content")
         for key in ("role", "content"):
             if not isinstance(message.get(key), str):
-                raise InputError(f"{place(number, path)} has no text in '{field}.{key}'; {_needs('sft')}")
+                raise InputError(f"{place(number, path)} has no text in '{field}.{key}'; {_needs(kind)}")
         if message["role"] not in ROLES:
             raise InputError(f"{place(number, path)}: '{field}.role' is {message['role']!r}; expected one of {', '.join(ROLES)}")
         _check_text(message["content"], f"{field}.content", number, path)
-    if all(message["role"] != "assistant" for message in messages):
-        raise InputError(f"{place(number, path)} has no message of role 'assistant'; nothing in it would be trained on")
 
 
 def _check_text(value: str, field: str, number: int, path: Path) -> None:

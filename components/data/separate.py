@@ -43,7 +43,12 @@ def identity(row: Record, kind: RecordKind) -> str:
 def row_id(row: Record, kind: RecordKind) -> str:
     """An id that follows from what is asked (prompt, first message or text), so that a changed answer keeps it."""
     asked = row["messages"][0]["content"] if "messages" in row else row["text" if kind == "text" else "prompt"]
-    return hashlib.sha256(normalised(asked).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    return hashlib.sha256(normalised(whole(asked)).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def whole(prompt: str | list[dict[str, str]]) -> str:
+    """A prompt as one text: a question, or a conversation's messages one below the other."""
+    return prompt if isinstance(prompt, str) else "\n".join(message["content"] for message in prompt)
 
 
 def texts(row: Record, kind: RecordKind) -> Iterator[str]:
@@ -53,14 +58,16 @@ def texts(row: Record, kind: RecordKind) -> Iterator[str]:
     elif kind == "prompts":
         yield row["prompt"]
     else:
-        yield from (row[field] for field in FIELDS[kind])
+        if isinstance(row.get("prompt"), list):
+            yield from (message["content"] for message in row["prompt"])
+        yield from (whole(row[field]) for field in FIELDS[kind])
 
 
 def asked(row: Record, kind: RecordKind) -> str:
     """What a held-out row asks: the text that no training row may hold."""
     if kind == "sft" and "messages" in row:
         return str(next((m["content"] for m in row["messages"] if m["role"] == "user"), row["messages"][0]["content"]))
-    return str(row["text" if kind == "text" else "prompt"])
+    return whole(row["text" if kind == "text" else "prompt"])
 
 
 @dataclass(frozen=True)

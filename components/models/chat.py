@@ -72,6 +72,11 @@ def prompt_text(tokenizer: Any, messages: list[Message]) -> str:
     return text
 
 
+def prompt_messages(prompt: str | list[Message]) -> list[Message]:
+    """What stands before an answer: a prompt's messages, or its one question."""
+    return prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
+
+
 def as_messages(record: dict[str, Any]) -> tuple[list[Message], list[Message]]:
     """(prompt, completion) messages of an SFT record, which has ``prompt`` and ``completion`` or ``messages``."""
     if "messages" in record:

@@ -7,7 +7,7 @@ from typing import Any
 
 from components.artifacts import RecordKind
 from components.data.records import read
-from components.models.chat import as_messages, prompt_ids
+from components.models.chat import as_messages, prompt_ids, prompt_messages
 
 FIXED = (
     "Once upon a time there was a little girl who had a red ball.",
@@ -36,8 +36,7 @@ def prompts(tokenizer: Any, file: Path | None, kind: RecordKind, count: int, max
 
 
 def _prompt(tokenizer: Any, record: dict[str, Any]) -> list[int]:
-    prompt = record["prompt"]
-    return prompt_ids(tokenizer, prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}])
+    return prompt_ids(tokenizer, prompt_messages(record["prompt"]))
 
 
 def _ids(tokenizer: Any, record: dict[str, Any], kind: RecordKind) -> list[int]:

@@ -7,6 +7,9 @@ other are left out. Sample of a row::
 
     {"prompt": "…", "chosen": "…", "rejected": "…", "agreement": 0.75, "sources": ["vote"], "votes": [3, 8, 9, 12], "feedback": [],
      "reviewers": ["reviewer-…", …], "chosen_by": {"model": "models:/m/2", "version": …, "digest": …}, "rejected_by": {…}}
+
+``prompt`` is a question, or all messages before the answer where there are more: a system prompt, earlier turns. Answers are
+about the same only if all of that is the same; another wording of a question, or another answer before it, is another branch.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from components.errors import LapidarError
 from components.reviews import diagnosis
 from components.reviews.snapshot import Remark, Said
 from components.reviews.standing import Contender, Vote, agreement_of
+
+Prompt = str | list[dict[str, str]]
 
 
 class Rules(Protocol):
@@ -45,7 +50,7 @@ class Rules(Protocol):
 class Pair:
     """Two answers of which people prefer one, and who said so."""
 
-    prompt: str
+    prompt: Prompt
     chosen: Contender
     rejected: Contender
     agreement: float
@@ -57,7 +62,7 @@ class Pair:
     @property
     def key(self) -> tuple[str, str, str]:
         """By what two pairs are the same."""
-        return normalised(self.prompt), normalised(self.chosen.answer), normalised(self.rejected.answer)
+        return _same(self.prompt), normalised(self.chosen.answer), normalised(self.rejected.answer)
 
 
 @dataclass
@@ -115,7 +120,7 @@ def _voted(votes: Sequence[Vote], rules: Rules, left: Counter[str]) -> Iterable[
             "few_votes" if len(about) < rules.min_votes
             else "tied" if wins == losses
             else "disagreed" if share < rules.min_agreement
-            else "system_prompt" if chosen.system or rejected.system  # data rows hold a question only
+            else "system_prompts" if chosen.system != rejected.system  # they weren't asked the same
             else "blank" if not (chosen.answer.strip() and rejected.answer.strip())
             else "same_answer" if normalised(chosen.answer) == normalised(rejected.answer)
             else ""
@@ -125,21 +130,35 @@ def _voted(votes: Sequence[Vote], rules: Rules, left: Counter[str]) -> Iterable[
             continue
         people = frozenset(vote.reviewer for vote in about)
         ids = frozenset(vote.id for vote in about)
-        yield Pair(about[0].text, chosen, rejected, share, people, votes=ids, sources=frozenset({"vote"}))
+        yield Pair(_under(chosen.system, about[0].text), chosen, rejected, share, people, votes=ids, sources=frozenset({"vote"}))
 
 
-def _question(remark: Remark, left: Counter[str]) -> str | None:
-    """What was asked, where that is all that stands before the answer: data rows hold one question."""
-    if len(remark.messages) != 1 or remark.messages[0]["role"] != "user":
-        left["longer_conversations"] += 1
+def _under(system: str, question: str) -> Prompt:
+    """A question, with the system prompt that it was asked under."""
+    if not system.strip():
+        return question
+    return [{"role": "system", "content": system}, {"role": "user", "content": question}]
+
+
+def _question(remark: Remark, left: Counter[str]) -> Prompt | None:
+    """What stands before the answer: one question, or the whole conversation."""
+    if not remark.messages or remark.messages[-1]["role"] != "user":
+        left["no_question"] += 1
         return None
-    if not (remark.messages[0]["content"].strip() and remark.about.answer.strip()):
+    if not all(text.strip() for text in (*(message["content"] for message in remark.messages), remark.about.answer)):
         left["blank"] += 1
         return None
-    return remark.messages[0]["content"]
+    return remark.messages[0]["content"] if len(remark.messages) == 1 else remark.messages
 
 
-def _edited(asked: Sequence[tuple[str, Remark]]) -> Iterable[Pair]:
+def _same(prompt: Prompt) -> str:
+    """By what two prompts are the same: their messages, each normalised."""
+    if isinstance(prompt, str):
+        return normalised(prompt)
+    return "\0".join(f"{message['role']}: {normalised(message['content'])}" for message in prompt)
+
+
+def _edited(asked: Sequence[tuple[Prompt, Remark]]) -> Iterable[Pair]:
     """What somebody made of an answer is better than the answer."""
     for question, each in asked:
         if each.kind == "edit" and normalised(each.text) != normalised(each.about.answer):
@@ -147,12 +166,12 @@ def _edited(asked: Sequence[tuple[str, Remark]]) -> Iterable[Pair]:
             yield _remarked(question, better, each.about, [each], "edit")
 
 
-def _thumbed(asked: Sequence[tuple[str, Remark]]) -> Iterable[Pair]:
+def _thumbed(asked: Sequence[tuple[Prompt, Remark]]) -> Iterable[Pair]:
     """A liked answer is better than a disliked one to the same question, where the same reviewer says both."""
-    by_question: dict[tuple[str, str], list[tuple[str, Remark]]] = defaultdict(list)
+    by_question: dict[tuple[str, str], list[tuple[Prompt, Remark]]] = defaultdict(list)
     for question, each in asked:
         if each.kind == "thumb":
-            by_question[normalised(question), each.reviewer].append((question, each))
+            by_question[_same(question), each.reviewer].append((question, each))
     for thumbs in by_question.values():
         liked = [each for _, each in thumbs if each.value > 0]
         for better in liked:
@@ -161,7 +180,7 @@ def _thumbed(asked: Sequence[tuple[str, Remark]]) -> Iterable[Pair]:
                     yield _remarked(thumbs[0][0], better.about, worse.about, [better, worse], "thumb")
 
 
-def _remarked(question: str, chosen: Contender, rejected: Contender, by: Sequence[Remark], source: str) -> Pair:
+def _remarked(question: Prompt, chosen: Contender, rejected: Contender, by: Sequence[Remark], source: str) -> Pair:
     people, ids = frozenset(each.reviewer for each in by), frozenset(each.id for each in by)
     return Pair(question, chosen, rejected, 1.0, people, feedback=ids, sources=frozenset({source}))
 
@@ -189,12 +208,12 @@ def _together(one: Pair, other: Pair) -> Pair:
     )
 
 
-def _labels(asked: Sequence[tuple[str, Remark]], left: Counter[str]) -> list[Record]:
+def _labels(asked: Sequence[tuple[Prompt, Remark]], left: Counter[str]) -> list[Record]:
     """Answers that all who said anything like, or dislike."""
-    by_answer: dict[tuple[str, str], list[tuple[str, Remark]]] = defaultdict(list)
+    by_answer: dict[tuple[str, str], list[tuple[Prompt, Remark]]] = defaultdict(list)
     for question, each in asked:
         if each.kind == "thumb":
-            by_answer[normalised(question), normalised(each.about.answer)].append((question, each))
+            by_answer[_same(question), normalised(each.about.answer)].append((question, each))
     found = []
     for thumbs in by_answer.values():
         question, first = thumbs[0]

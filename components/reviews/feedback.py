@@ -10,6 +10,8 @@ from typing import Literal
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from components import prompting
+from components.chat_settings import ChatSettings
 from components.database.review_models import FeedbackRow, MessageRow
 from components.errors import InputError
 from components.reviews.opened import Place, named, opened
@@ -96,7 +98,7 @@ def _add(place: Place, reviewer: str, message: int, kind: Kind, value: int, text
         last = session.scalars(select(FeedbackRow).filter_by(**key).order_by(FeedbackRow.id.desc()).limit(1)).one_or_none()
         if (last.value, last.text) == (value, text) if last is not None else (value, text) == (0, ""):
             return
-        prompt = json.dumps(_before(session, row), ensure_ascii=False)
+        prompt = json.dumps(_asked(row, _before(session, row)), ensure_ascii=False)
         session.add(
             FeedbackRow(
                 **key,
@@ -109,6 +111,12 @@ def _add(place: Place, reviewer: str, message: int, kind: Kind, value: int, text
                 digest=row.digest,
             )
         )
+
+
+def _asked(row: MessageRow, messages: list[dict[str, str]]) -> list[dict[str, str]]:
+    """What the model was given: the messages with the system prompt, examples and request for steps of that answer's settings."""
+    chosen = ChatSettings.kept(json.loads(row.details).get("settings") or {})
+    return prompting.build(messages, chosen.system, prompting.examples(chosen.examples), chosen.steps)
 
 
 def _before(session: Session, row: MessageRow) -> list[dict[str, str]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from components.data.records import read
 from components.errors import InputError
-from components.models.chat import Message, prompt_ids
+from components.models.chat import Message, prompt_ids, prompt_messages
 
 
 def labelled_rows(tokenizer: Any, files: Mapping[str, Path], max_length: int, seed: int) -> tuple[list[dict[str, Any]], int]:
@@ -52,6 +52,5 @@ def _answers(files: Mapping[str, Path]) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield place, _row(record["prompt"], record["rejected"], False)
 
 
-def _row(prompt: str, answer: str, liked: bool) -> dict[str, Any]:
-    asked: list[Message] = [{"role": "user", "content": prompt}]
-    return {"prompt": asked, "completion": [{"role": "assistant", "content": answer}], "label": liked}
+def _row(prompt: str | list[Message], answer: str, liked: bool) -> dict[str, Any]:
+    return {"prompt": prompt_messages(prompt), "completion": [{"role": "assistant", "content": answer}], "label": liked}

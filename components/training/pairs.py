@@ -7,7 +7,7 @@ from typing import Any
 
 from components.data.records import read
 from components.errors import InputError
-from components.models.chat import prompt_ids
+from components.models.chat import prompt_ids, prompt_messages
 
 Pair = dict[str, list[dict[str, str]]]
 
@@ -37,10 +37,8 @@ def conversational_pairs(tokenizer: Any, file: Path, max_length: int) -> tuple[l
 
 
 def _pair(record: dict[str, Any]) -> Pair:
-    prompt = record["prompt"]
-    messages = prompt if isinstance(prompt, list) else [{"role": "user", "content": prompt}]
     return {
-        "prompt": messages,
+        "prompt": prompt_messages(record["prompt"]),
         "chosen": [{"role": "assistant", "content": record["chosen"]}],
         "rejected": [{"role": "assistant", "content": record["rejected"]}],
     }

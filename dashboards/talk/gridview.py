@@ -76,7 +76,7 @@ def _cell(grid: Grid, cell: Cell, outcome: Outcome | None, names: Sequence[str])
     if outcome.error:
         st.error(safe.plain(outcome.error, 300))
     if outcome.text.strip():
-        safe.text(outcome.text.strip())
+        safe.text(outcome.text)
     elif not outcome.error:
         st.caption(t("playground.said_nothing"))
     badges = [] if outcome.error else [_badge(name, score(name, outcome.text, grid.answer(cell))) for name in names]

@@ -7,6 +7,7 @@ shown, ``text`` and ``code`` need no escaping.
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 import streamlit as st
@@ -16,6 +17,9 @@ _INVISIBLE = re.compile("[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f\u200b-\u2
 _LINKED = re.compile(r"(://|\bwww|@)", re.IGNORECASE)
 _JOINER = "\u2060"
 _LONGEST = 20_000
+_CSS = """.text { white-space: pre-wrap; overflow-wrap: anywhere; font-family: var(--st-font); font-size: 1rem; line-height: 1.6;
+  color: var(--st-text-color); tab-size: 4; }"""
+_JS = 'export default ({ data, parentElement }) => { parentElement.querySelector(".text").textContent = data; }'
 
 
 def plain(value: Any, longest: int = 300) -> str:
@@ -36,8 +40,27 @@ def visible(value: str) -> str:
 
 
 def text(value: str) -> None:
-    """A whole text in the page's font, with its line breaks."""
-    st.text(_cut(visible(value)))
+    """A whole text in the page's font, with its line breaks and indentation."""
+    shown = _cut(visible(value)).strip("\n")
+    if _indented(shown):
+        _component()(data=shown)
+    else:
+        st.text(shown)
+
+
+def _indented(value: str) -> bool:
+    """Whether the first line is indented, as an answer that is code may be: Streamlit's own element trims that away.
+
+    A single space is how some tokenizers begin, and no indentation.
+    """
+    first = value.split("\n", 1)[0]
+    return bool(first.strip()) and first.startswith(("  ", "\t"))
+
+
+@cache
+def _component() -> Any:
+    """Writes a text as one text node, so nothing of it is read as HTML, and what is copied is what was said."""
+    return st.components.v2.component("lapidar.text", html='<div class="text"></div>', css=_CSS, js=_JS)
 
 
 def code(value: str, language: str | None = None, height: int | None = None) -> None:

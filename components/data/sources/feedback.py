@@ -1,7 +1,9 @@
 """What reviewers said of models' answers: blind votes, thumbs, edited answers, as a preference dataset.
 
 It is built from a snapshot of the database, not from the database: what a version was made of stays the same when people go on
-voting. Prompts are held out by a hash of their text, so a prompt is in training or held out whatever is voted later. Rows: see
+voting. Prompts are held out by a hash of their text, so a prompt is in training or held out whatever is voted later; of a
+conversation, by its first question, so that all of its turns are on the same side. The held-out part holds single questions, which
+is what benchmarks ask: longer conversations of that side are left out. Rows: see
 ``components.reviews.dataset``; ``dataset.json`` notes what was left out and why, and how far reviewers agree.
 """
 
@@ -76,6 +78,9 @@ def build(config: Config, out: Path, settings: Settings) -> None:
         )
     held = [row for row in found.pairs if _held(row, config)]
     kept = [row for row in found.pairs if not _held(row, config)]
+    if longer := [row for row in held if isinstance(row["prompt"], list)]:
+        found.notes["left_out"]["held_out_conversations"] = len(longer)
+        held = [row for row in held if isinstance(row["prompt"], str)]
     if config.heldout and not (held and kept):
         raise InputError(
             f"data.heldout={config.heldout} of {len(found.pairs)} pairs leaves {len(kept)} to train on and {len(held)} held out; "
@@ -89,8 +94,10 @@ def build(config: Config, out: Path, settings: Settings) -> None:
 
 
 def _held(row: Record, config: Config) -> bool:
-    """Whether a row's prompt is held out, which follows from its text alone."""
-    draw = int(hashlib.sha256(normalised(row["prompt"]).encode("utf-8", "surrogatepass")).hexdigest()[:8], 16) / 2**32
+    """Whether a row's prompt is held out, which follows from its text, or its first question, alone."""
+    prompt = row["prompt"]
+    asked = prompt if isinstance(prompt, str) else next(message["content"] for message in prompt if message["role"] == "user")
+    draw = int(hashlib.sha256(normalised(asked).encode("utf-8", "surrogatepass")).hexdigest()[:8], 16) / 2**32
     return draw < config.heldout
 
 

@@ -20,7 +20,9 @@ from components.errors import InputError
 from components.models.load import load_tokenizer
 from components.stage import Stage
 from components.training.labels import labelled_rows
+from components.training.pairs import conversational_pairs
 
+PAIR = {"prompt": "What is 1 + 1?", "chosen": "2.", "rejected": "3."}
 LABELLED = [{"prompt": f"What is {n} + 1?", "completion": f"{n + 1}" if n % 3 else "No.", "label": bool(n % 3)} for n in range(24)]
 
 
@@ -49,6 +51,24 @@ def test_rows_are_both_answers_of_a_pair_and_the_labelled_ones_mixed(tiny_llama:
     assert all(0 < sum(row["label"] for row in batch) < 8 for batch in batches), "liked and disliked stand together"
     neighbours = sum(one["prompt"] == other["prompt"] for one, other in pairwise(rows))
     assert neighbours < len(rows) / 10, "an answer's KL is estimated on another one's prompt"
+
+
+def test_a_conversation_stands_before_an_answer_as_it_was_held(tiny_llama: Path, tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(tiny_llama)
+    asked = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "What is 2 + 2?"},
+        {"role": "assistant", "content": "4."},
+        {"role": "user", "content": "And twice that?"},
+    ]
+    records.write(tmp_path / "preference.jsonl", [{"prompt": asked, "chosen": "8.", "rejected": "9."}, PAIR])
+    records.write(tmp_path / "labelled.jsonl", [{"prompt": asked, "completion": "8.", "label": True}])
+    pairs, _ = conversational_pairs(tokenizer, tmp_path / "preference.jsonl", 1024)
+    assert [pair["prompt"] for pair in pairs] == [asked, [{"role": "user", "content": PAIR["prompt"]}]]
+    files = {name: tmp_path / f"{name}.jsonl" for name in ("preference", "labelled")}
+    rows, left = labelled_rows(tokenizer, files, 1024, seed=0)
+    assert (len(rows), left) == (5, 0)
+    assert sum(row["prompt"] == asked for row in rows) == 3
 
 
 def test_long_rows_are_left_out_and_none_left_is_an_error(tiny_llama: Path, thumbs: DatasetRef) -> None:

@@ -48,6 +48,18 @@ def test_missing_field_names_row_file_field_and_what_the_kind_needs(tmp_path: Pa
         ("sft", {"messages": [{"role": "user", "content": "a"}]}, "has no message of role 'assistant'"),
         ("sft", {"messages": [{"role": "bot", "content": "a"}]}, "'messages.0.role' is 'bot'; expected one of system, user"),
         ("sft", {"messages": [{"role": "user"}]}, "has no text in 'messages.0.content'"),
+        ("preference", {**GOOD, "prompt": []}, "'prompt' is a list ([]), expected a list of role and content"),
+        (
+            "preference",
+            {**GOOD, "prompt": [{"role": "assistant", "content": "a"}]},
+            "the last message of 'prompt' is of role 'assistant'",
+        ),
+        (
+            "labelled",
+            {"prompt": [{"role": "user", "content": " "}], "completion": "b", "label": True},
+            "'prompt.0.content' is blank",
+        ),
+        ("sft", {"prompt": [{"role": "user", "content": "a"}], "completion": "b"}, "'prompt' is a list"),
         ("sft", {"messages": ["hello"]}, "'messages.0' is text ('hello'), expected role and content"),
     ],
 )

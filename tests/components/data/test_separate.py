@@ -9,6 +9,7 @@ import pytest
 from components.data import separate
 from components.data.separate import HeldOut, identity, normalised, row_id
 
+TURNS = [{"role": "assistant", "content": "Hi there."}, {"role": "user", "content": "And now?"}]
 PROBLEM = "Tom has 23 apples and buys 14 more. How many apples does Tom have now?"
 
 
@@ -35,6 +36,9 @@ def test_normalised_is_stable_and_folds_case_width_and_space() -> None:
         ({"prompt": PROBLEM.replace("14", "15"), "completion": "38"}, "sft", False),
         ({"text": PROBLEM[:-20]}, "text", False),
         ({"text": "Hi, how are you? Hi."}, "text", False),
+        ({"prompt": [{"role": "user", "content": "hi"}, *TURNS], "chosen": "a", "rejected": "b"}, "preference", True),
+        ({"prompt": [{"role": "user", "content": PROBLEM}, *TURNS], "completion": "a", "label": True}, "labelled", True),
+        ({"prompt": TURNS, "chosen": "a", "rejected": "b"}, "preference", False),
         ({"text": "HI"}, "text", True),
         ({"text": "3 - 4"}, "text", False),
     ],
@@ -47,6 +51,13 @@ def test_leaks(row: dict[str, object], kind: separate.RecordKind, leaks: bool) -
 def test_identity_is_the_prompt_alone_for_prompts_and_everything_else_for_pairs() -> None:
     assert identity({"prompt": "A b", "answer": "1"}, "prompts") == identity({"prompt": "a  B", "answer": "2"}, "prompts")
     assert identity({"prompt": "a", "completion": "1"}, "sft") != identity({"prompt": "a", "completion": "2"}, "sft")
+
+
+def test_a_conversation_is_asked_as_a_whole() -> None:
+    rows = [{"prompt": [{"role": "user", "content": first}, *TURNS], "chosen": "a", "rejected": "b"} for first in ("Hm", "Hi")]
+    assert separate.asked(rows[0], "preference") == "Hm\nHi there.\nAnd now?"
+    assert identity(rows[0], "preference") != identity(rows[1], "preference")
+    assert row_id(rows[0], "preference") != row_id(rows[1], "preference")
 
 
 def test_id_follows_from_what_is_asked() -> None:

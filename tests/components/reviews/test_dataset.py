@@ -97,16 +97,20 @@ def test_equal_and_blank_answers_make_no_pair(home: Settings) -> None:
     assert rows(home).notes["left_out"] == {"blank": 1, "same_answer": 1}
 
 
-def test_answers_under_a_system_prompt_make_no_pair(home: Settings) -> None:
-    """A row that left it out would teach to answer so without it."""
+@pytest.mark.parametrize("same", [True, False])
+def test_a_system_prompt_is_part_of_what_was_asked(home: Settings, same: bool) -> None:
+    """A row that left it out would teach to answer so without it; under two of them answers aren't to the same."""
     arena.add_prompts(home, ["Which?"], "ada")
     match = arena.next_match(home, "ada", MODELS)
     assert match is not None
     for side, model in arena.models_of(home, match.id).missing():
-        arena.answer(home, match.id, side, arena.Answer(model, model, settings={"system": "Be brief."}))
+        system = "Be brief." if same or side == "a" else "Be long."
+        arena.answer(home, match.id, side, arena.Answer(model, model, settings={"system": system}))
     arena.vote(home, match.id, "a", "ada", 5.0)
-    assert rows(home).pairs == []
-    assert rows(home).notes["left_out"] == {"system_prompt": 1}
+    found = rows(home)
+    asked = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Which?"}]
+    assert [row["prompt"] for row in found.pairs] == ([asked] if same else [])
+    assert found.notes["left_out"] == ({} if same else {"system_prompts": 1})
 
 
 def test_edited_answers_and_thumbs_become_pairs_and_labels(home: Settings) -> None:
@@ -119,8 +123,6 @@ def test_edited_answers_and_thumbs_become_pairs_and_labels(home: Settings) -> No
     (disputed,) = chat(home, "Sing!", "La.")
     feedback.thumb(home, "ada", disputed, 1)
     feedback.thumb(home, "bob", disputed, -1)
-    (late,) = chat(home, "More?", "No.", system="Be short.")
-    feedback.thumb(home, "ada", late, 1)
     found = rows(home)
     assert [(row["chosen"], row["rejected"], row["sources"]) for row in found.pairs] == [
         ("Four.", "Five.", ["edit"]),
@@ -131,7 +133,63 @@ def test_edited_answers_and_thumbs_become_pairs_and_labels(home: Settings) -> No
         ("Five.", False, 1),
         ("It is 4.", True, 2),
     ]
-    assert found.notes["left_out"] == {"disputed_thumbs": 1, "longer_conversations": 1}
+    assert found.notes["left_out"] == {"disputed_thumbs": 1}
+
+
+def test_a_later_turn_is_a_pair_with_all_that_stands_before_it(home: Settings) -> None:
+    made = conversations.create(home, "ada", settings={})
+    said, settings = Said("m", MODELS[0], "1" * 64), {"settings": {"system": "Be kind.", "steps": "ask"}}
+    first = conversations.append(home, "ada", made, "user", "What is 2 + 2?")
+    conversations.append(home, "ada", made, "assistant", "4.", said=said)
+    more = conversations.append(home, "ada", made, "user", "And twice that?")
+    bad = conversations.append(home, "ada", made, "assistant", "9.", said=said, details=settings)
+    good = conversations.append(home, "ada", made, "assistant", "8.", said=said, details=settings, after=more)  # a retry
+    conversations.append(home, "ada", made, "assistant", "Four.", said=said, after=first)  # the first answer, asked for again
+    conversations.append(home, "ada", made, "user", "And twice that?")
+    other = conversations.append(home, "ada", made, "assistant", "Seven.", said=said, details=settings)
+    for answer, thumb in ((bad, -1), (good, 1), (other, -1)):
+        feedback.thumb(home, "ada", answer, thumb)  # type: ignore[arg-type]
+    feedback.edit(home, "bob", other, "Eight.")
+    found = rows(home)
+
+    def asked(answer: str) -> list[dict[str, str]]:
+        turns = [("system", "Be kind."), ("user", "What is 2 + 2?"), ("assistant", answer)]
+        last = ("user", "And twice that?\n\nLet's think step by step.")
+        return [{"role": role, "content": content} for role, content in (*turns, last)]
+
+    assert [(row["prompt"], row["chosen"], row["rejected"]) for row in found.pairs] == [
+        (asked("Four."), "Eight.", "Seven."),
+        (asked("4."), "8.", "9."),
+    ]
+    assert [(row["prompt"], row["completion"], row["label"]) for row in found.labelled] == [
+        (asked("4."), "9.", False),
+        (asked("4."), "8.", True),
+        (asked("Four."), "Seven.", False),
+    ]
+    assert found.notes["left_out"] == {}
+
+
+def test_all_turns_of_a_conversation_are_on_the_same_side(tmp_path: Path) -> None:
+    home = Settings(home=tmp_path / "home")
+    said = Said("m", MODELS[0], "1" * 64)
+    for prompt in PROMPTS:
+        made = conversations.create(home, "ada")
+        for question in (prompt, "Really?"):
+            conversations.append(home, "ada", made, "user", question)
+            answer = conversations.append(home, "ada", made, "assistant", "So so.", said=said)
+            feedback.edit(home, "bob", answer, "Better.")
+            feedback.thumb(home, "bob", answer, -1)
+    described = prepare.build(Config(heldout=0.3), tmp_path / "out", home)
+    split = {name: list(records.read(tmp_path / "out" / f"{name}.jsonl", kind)) for name, kind in
+             (("preference", "preference"), ("labelled", "labelled"), ("heldout", "preference"))}  # fmt: skip
+    held = {row["prompt"] for row in split["heldout"]}
+    assert 0 < len(held) == len(split["heldout"]) < 30
+    for name in ("preference", "labelled"):
+        long = [row["prompt"] for row in split[name] if isinstance(row["prompt"], list)]
+        assert len(long) == 30 - len(held)
+        assert not held & {prompt[0]["content"] for prompt in long}
+        assert all([message["content"] for message in prompt[1:]] == ["So so.", "Really?"] for prompt in long)
+    assert described["notes"]["left_out"] == {"held_out_conversations": len(held)}
 
 
 def test_the_same_pair_is_one_row_and_contradictions_are_none(home: Settings) -> None:

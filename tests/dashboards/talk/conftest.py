@@ -39,7 +39,8 @@ class Speaker:
     """The server, which does what a question says.
 
     ``slow`` is answered a word at a time (``slowly``: fewer words), at ``die`` the connection breaks, to ``hostile`` the answer is
-    markup, about ``how many`` samples disagree; with tools the first is called; everything else is said back.
+    markup, to ``code`` indented code, about ``how many`` samples disagree; with tools the first is called; everything else is said
+    back.
     """
 
     def __init__(self, models: tuple[str, ...]) -> None:
@@ -117,6 +118,8 @@ class Speaker:
             self.running -= 1
 
     def _words(self, model: str, asked: str, index: int) -> list[str]:
+        if asked == "code":
+            return ["    if a < b:\n", "        <b>a</b>\n", "    return"]
         if "hostile" in asked:
             return [HOSTILE]
         if "how many" in asked:

@@ -63,6 +63,27 @@ def test_tokens_tell_their_alternatives_and_markup_stays_text(page: Any, site: A
     assert [url for url in page.outside if "evil" in url] == []
 
 
+def test_code_keeps_its_indentation(page: Any, site: Any) -> None:
+    page.goto(f"{site.url}/chat?model=m@champion")
+    ask(page, "code")
+    shown = page.get_by_test_id("stChatMessage").last.locator(".text")
+    shown.wait_for()
+    assert shown.evaluate("e => e.textContent") == "    if a < b:\n        <b>a</b>\n    return"
+    assert shown.inner_text() == "    if a < b:\n        <b>a</b>\n    return"
+    assert shown.locator("b").count() == 0
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_setting_that_was_typed_just_before_the_question_counts(number: int, page: Any, site: Any) -> None:
+    page.goto(f"{site.url}/chat?model=m@champion")
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_role("spinbutton", name="Token alternatives").fill("3")
+    ask(page, f"quick {number}")  # without waiting for anything
+    page.get_by_text(f"m@champion heard: quick {number}").wait_for()
+    (asked,) = [each for each in site.speaker.requests if each["messages"][-1]["content"] == f"quick {number}"]
+    assert asked["top_logprobs"] == 3
+
+
 def test_an_answer_is_stopped_by_key_and_the_slot_is_free(page: Any, site: Any) -> None:
     page.goto(f"{site.url}/chat?model=m@champion")
     ask(page, "slow please")
