@@ -22,7 +22,7 @@ from components.training.arguments import TrainConfig, planned_steps
 
 LIBRARIES = 600 * 2**20
 """Resident memory of a stage's process before it has loaded a model."""
-_BITS = {"nf4": 4.127, "fp4": 4.127, "int8": 8.05, "gptq": 4.2, "w8a8": 8.05, "fp8": 8.05}
+_BITS = {"nf4": 4.127, "fp4": 4.127, "int8": 8.05, "mixed": 4.5, "gptq": 4.2, "w8a8": 8.05, "fp8": 8.05}
 _CPU_FLOPS = 5.5e10
 """Useful floating-point operations a second and core, from trained tokens a second of models of 0.75 to 4.4 M parameters."""
 _CUDA_FLOPS = 3e13
@@ -150,6 +150,10 @@ def memory(recipe: Recipe, node: Node, shape: Shape, device: str, longest: Mappi
         return Memory(copies * weights, copies * optimizer, copies * _activations(node, shape, device, longest))
     if node.section == "quantize":
         return Memory(whole + quantized(shape, node.method, wide), 0, 64 * 256 * shape.vocab * 4)
+    if node.section == "search":  # every layer stands beside its rounded copy while a few LoRA steps are taken
+        trained = shape.lora(max(config.ranks), "all-linear")
+        length = min(config.max_length, 256)
+        return Memory(2 * whole, 16 * trained, config.batch_size * length * (4 * shape.layers * shape.kept + 12 * shape.vocab))
     if node.section == "export":
         return Memory(3 * whole, 0, 64 * shape.hidden * 2048)
     if node.section in ("merge", "verify"):
@@ -185,6 +189,9 @@ def seconds(recipe: Recipe, node: Node, shape: Shape, device: str, rows: Mapping
     elif isinstance(config, TrainConfig):
         length = config.block if node.method == "pretrain" else min(config.max_length, 256)  # type: ignore[attr-defined]
         flops = done * 3 * forward * length * (1 if node.section != "align" else 3)
+    elif node.section == "search":
+        trials = config.genetic + config.bayesian + 2 * config.seeds + 1
+        flops = trials * 3 * forward * min(config.max_length, 256) * (config.steps * config.batch_size + config.rows)
     elif node.section == "evaluate":
         flops = done * forward * 128 / _GENERATION
     else:

@@ -11,6 +11,7 @@ from components.settings import Settings
 from flows import cli_models, output
 
 _WIDTH = 132
+_ROWS = 32
 
 
 def inspect(
@@ -21,6 +22,7 @@ def inspect(
     answer: str,
     chat: bool,
     adapter: Path | None,
+    rows: Path | None,
     out: Path | None,
     as_json: bool,
 ) -> None:
@@ -31,6 +33,8 @@ def inspect(
     values: dict[str, Any] = {}
     for setting in settings:
         apply_override(values, setting)
+    if rows is not None:
+        values |= _conversations(rows)
     config = inspection.configure(view, values)
     if config.needs_prompt and not prompt:
         raise InputError(f"{view} shows what the model makes of a text; add --prompt TEXT")
@@ -48,6 +52,21 @@ def inspect(
     _print(methods.load("inspect", view), document)
     if out is not None:
         print(f"{out}: {size} bytes", file=output.people())
+
+
+def _conversations(file: Path) -> dict[str, list[str]]:
+    """The first rows of a file as texts and their answers; of a conversation its last message.
+
+    Raises:
+        InputError: if it isn't there or a row isn't one of SFT.
+    """
+    from itertools import islice
+
+    from components.data.records import read
+    from components.models.chat import as_messages
+
+    pairs = [as_messages(record) for record in islice(read(file, "sft"), _ROWS)]
+    return {"texts": [asked[-1]["content"] for asked, _ in pairs], "answers": [said[0]["content"] for _, said in pairs]}
 
 
 def _print(module: Any, document: Any) -> None:

@@ -144,16 +144,19 @@ def judge(
 @measures.command()
 def inspect(
     model: Annotated[str, typer.Argument(help="models:/name/version, models:/name@alias, or a folder.")],
-    view: Annotated[str, typer.Argument(help="tokens, attention, norms, logit_lens, neighbours, rope, experts, adapter")],
+    view: Annotated[
+        str, typer.Argument(help="tokens, attention, norms, logit_lens, neighbours, rope, experts, adapter, sensitivity")
+    ],
     settings: Annotated[list[str] | None, typer.Argument(help="Settings of the view, e.g. top=3", metavar="[KEY=VALUE]...")] = None,
     prompt: Annotated[str | None, typer.Option("--prompt", help="Text that the model reads.")] = None,
     answer: Annotated[str, typer.Option("--answer", help="What follows the prompt; tokens are scored here.")] = "",
     chat: Annotated[bool, typer.Option("--chat", help="Put the prompt into the model's chat template.")] = False,
     adapter: Annotated[Path | None, typer.Option("--adapter", help="Folder of an adapter to put on the model.")] = None,
+    rows: Annotated[Path | None, typer.Option("--rows", help="SFT rows (JSONL) to measure sensitivity on.")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Also write the view as FILE.arrow or FILE.json.")] = None,
     as_json: Json = False,
 ) -> None:
     """Look inside a model: one view of what it makes of a prompt, or of its weights."""
     from flows import cli_inspect
 
-    cli_inspect.inspect(model, view, settings or [], prompt, answer, chat, adapter, out, as_json)
+    cli_inspect.inspect(model, view, settings or [], prompt, answer, chat, adapter, rows, out, as_json)

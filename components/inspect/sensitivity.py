@@ -14,7 +14,7 @@ from pydantic import Field
 
 from components.errors import InputError
 from components.inspection import Document, Prompt, ViewConfig
-from components.models.sensitivity import Format
+from components.models.sensitivity import Format, TokenRow
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -27,7 +27,8 @@ class Config(ViewConfig):
     """Settings of the sensitivity view.
 
     Attributes:
-        texts: calibration texts as the model reads them; the prompt, if there is one, is one more.
+        texts: calibration texts; the prompt, if there is one, is one more.
+        answers: what follows each of the texts, which are then a user's messages in the chat template; only answers count.
         formats: what each part is quantized to.
         by: whether a part is a decoder layer or a module.
         max_tokens: longer texts are cut.
@@ -37,6 +38,7 @@ class Config(ViewConfig):
     needs_prompt: ClassVar[bool] = False
     method: Literal["sensitivity"] = "sensitivity"
     texts: tuple[str, ...] = Field((), max_length=64)
+    answers: tuple[str, ...] = Field((), max_length=64)
     formats: tuple[Format, ...] = Field(("rtn2", "rtn3", "nf4", "llm_int8"), min_length=1)
     by: Literal["layer", "module"] = "layer"
     max_tokens: int = Field(256, ge=2, le=2048)
@@ -49,11 +51,9 @@ def view(config: Config, model: Any, tokenizer: Any, prompt: Prompt | None) -> D
     Raises:
         InputError: if there is no text, there are too many tokens, or the model is quantized or has an adapter.
     """
-    from components.models.sensitivity import TokenRow, increases, row_losses
+    from components.models.sensitivity import increases, row_losses
 
-    ids = [tokenizer(text)["input_ids"][: config.max_tokens] for text in config.texts]
-    ids += [list(prompt.ids[: config.max_tokens])] if prompt is not None else []
-    rows = [TokenRow(row, [True] * len(row)) for row in ids if len(row) > 1]
+    rows = _rows(config, tokenizer, prompt)
     if not rows:
         raise InputError("sensitivity is a loss on texts: add --prompt TEXT, or texts=[…]")
     if (total := sum(len(row.ids) for row in rows)) > MOST_TOKENS:
@@ -71,8 +71,29 @@ def view(config: Config, model: Any, tokenizer: Any, prompt: Prompt | None) -> D
     columns = {key: [row[key] for row in table] for key in table[0]}
     losses = row_losses(model, rows)
     facts = {"texts": len(rows), "tokens": total, "loss": sum(losses) / len(losses), "by": config.by}
-    settings = config.model_dump() | {"texts": len(config.texts)}
+    settings = config.model_dump(exclude={"texts", "answers"})
     return Document("sensitivity", settings, facts, columns, tuple(notes))
+
+
+def _rows(config: Config, tokenizer: Any, prompt: Prompt | None) -> list[TokenRow]:
+    """The texts as tokens; of an answer that is cut to nothing, nothing is left to score.
+
+    Raises:
+        InputError: if answers are given, but not one for each text.
+    """
+    if config.answers and len(config.answers) != len(config.texts):
+        raise InputError(
+            f"sensitivity has {len(config.texts)} texts and {len(config.answers)} answers; give one answer a text, or none"
+        )
+    chat = bool(tokenizer.chat_template)
+    found = [Prompt.of(tokenizer, text, answer, chat) for text, answer in zip(config.texts, config.answers, strict=False)]
+    found += [Prompt.of(tokenizer, text) for text in config.texts] if not config.answers else []
+    rows = []
+    for each in [*found, *([prompt] if prompt is not None else [])]:
+        start = each.answer_from if each.answer_from < len(each.ids) else 0
+        ids = each.ids[: config.max_tokens]
+        rows.append(TokenRow(ids, [i >= start for i in range(len(ids))]))
+    return [row for row in rows if any(row.scored[1:])]
 
 
 def _parts(model: Any, by: str) -> dict[str, list[str]]:

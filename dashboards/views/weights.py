@@ -1,4 +1,4 @@
-"""What training changed in the weights: ΔW of each adapted module, and which layers were chosen for it."""
+"""What training changed in the weights: ΔW of each adapted module, which layers were chosen for it, and how they were found."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from components.inspection import Document
-from dashboards.parts import documents, versions
+from dashboards.parts import documents, layers, versions
 from dashboards.ui import charts, numbers, page_state, safe
 from dashboards.ui.text import t
 
@@ -21,7 +21,9 @@ def page() -> None:
     version = versions.choose()
     if version is None:
         return
-    _recipe(versions.tag(version, "recipe"))
+    recipe = versions.tag(version, "recipe")
+    found = layers.searched(version, recipe)
+    _recipe(recipe, found)
     document = documents.ask(f"{version.name}/{version.version}", "adapter")
     if document is not None:
         _facts(document.facts)
@@ -29,16 +31,26 @@ def page() -> None:
         _spectrum(document)
         documents.notes(document)
         documents.table(document, f"adapter-{version.name}-{version.version}")
+    if found is not None:
+        layers.draw(found, f"{version.name}-{version.version}")
+    else:
+        layers.measure(version)
 
 
-def _recipe(recipe: Mapping[str, Any]) -> None:
-    """Which layers the recipe chose to adapt, and that no search of bit-widths and ranks was run."""
+def _recipe(recipe: Mapping[str, Any], found: Mapping[str, Any] | None) -> None:
+    """Which layers were chosen to be adapted: by a search of bits and ranks, or by the recipe itself."""
     adapter = (recipe.get("sft") or {}).get("adapter") or {}
-    layers = adapter.get("layers")
-    what = t("weights.all_layers") if layers is None else ", ".join(map(str, layers))
+    between, ranks = adapter.get("layers"), adapter.get("ranks")
+    if found is not None:
+        what = layers.selected(found)
+    elif ranks is not None:
+        what = ", ".join(str(i) for i, rank in enumerate(ranks) if rank)
+    else:
+        what = t("weights.all_layers") if between is None else "–".join(map(str, between))
     modules, rank = safe.plain(adapter.get("target_modules") or "–"), adapter.get("r", "–")
     st.markdown(f"**{t('weights.selected')}** {safe.plain(what)} · {modules} · r={rank}")
-    st.info(t("weights.no_search"), icon=":material/travel_explore:")
+    if found is None:
+        st.caption(t("weights.no_search"))
 
 
 def _facts(facts: Mapping[str, Any]) -> None:

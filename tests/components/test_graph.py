@@ -223,3 +223,39 @@ def test_lookup_finds_what_is_sealed_and_follows_it_no_further(tmp_path: Path) -
     sealed, known = graph.lookup(built, loaded, DATA, {}, store, settings)
     assert list(sealed) == ["base"]
     assert list(known) == ["base", "evaluate.base", "quantize"]
+
+
+def searching(*overrides: str) -> graph.Graph:
+    text = TINY.read_text().replace("quantize: {method: nf4}", "search: {rows: 8}\nquantize: {method: mixed}")
+    return graph.build(recipe.parse(text, TINY, list(overrides), recipe.Recipe))
+
+
+def test_what_a_search_chooses_reaches_quantize_and_sft(tmp_path: Path) -> None:
+    built = searching("sft.lr=0.01")
+    assert [node.name for node in built.nodes][:5] == ["base", "evaluate.base", "search", "quantize", "sft"]
+    assert [node.name for node in built.nodes if node.chooser] == ["quantize", "sft"]
+    config: Any = built.node("search").config
+    assert (config.lr, config.batch_size, config.adapter.r) == (0.01, 8, 4)
+    (tmp_path / "front.json").write_text(json.dumps({"schema": 1, "chosen": {"bits": [4, 8], "ranks": [0, 2]}}))
+    given = {}
+    for digest in ("one", "two"):
+        sealed = {n: Sealed("x", "y", n, tmp_path, digest if n == "search" else n) for n in ("base", "search", "quantize")}
+        found = graph.inputs(built.node("quantize"), DATA, sealed, {})
+        assert found.choice is not None
+        assert (found.choice.bits, found.choice.ranks) == ((4, 8), (0, 2))
+        given[digest] = graph.key(built.node("quantize"), found, 0, Settings(device="cpu"))
+    assert given["one"] != given["two"]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("quantize.bits=[4, 4]", "write quantize: {method: mixed}, without bits"),
+        ("quantize=null", "write quantize: {method: mixed}, without bits"),
+        ("sft.adapter.ranks=[4, 4]", "without layers and ranks"),
+        ("sft=null", "search chooses the rank of each layer"),
+    ],
+)
+def test_a_choice_that_would_not_be_used(override: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        searching(override)

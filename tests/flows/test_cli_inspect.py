@@ -114,3 +114,19 @@ def test_a_model_that_is_not_there(lapidar: Cli) -> None:
     assert "no registered model is named 'tinny'; did you mean 'tiny'" in lapidar("inspect", "models:/tinny/1", "rope")[2]
     assert "there is no models:/tiny/7; tiny has versions 1 @candidate" in lapidar("inspect", "models:/tiny/7", "rope")[2]
     assert "model folder missing/folder/x doesn't exist" in lapidar("inspect", "missing/folder/x", "rope")[2]
+
+
+def test_sensitivity_on_rows_of_a_file(lapidar: Callable[..., Any], tiny_llama: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": "How many?", "completion": " 4."}, {"prompt": "Tom?", "completion": " The answer is 7."}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    code, out, _ = lapidar("inspect", str(tiny_llama), "sensitivity", 'formats=["rtn2"]', "--rows", "rows.jsonl", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["facts"]["texts"] == 2
+    assert [(row, form) for row, form in zip(found["columns"]["layer"], found["columns"]["format"], strict=True)] == [
+        (0, "rtn2"),
+        (1, "rtn2"),
+    ]
+    code, _, error = lapidar("inspect", str(tiny_llama), "sensitivity", "--rows", "missing.jsonl")
+    assert code == 2
+    assert "missing.jsonl" in error

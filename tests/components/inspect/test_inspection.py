@@ -68,6 +68,7 @@ def test_documents_can_be_shown(documents: dict[str, Document]) -> None:
         "rope": "attention factor",
         "experts": "Load of 4 experts, 2 a token",
         "adapter": "whole update",
+        "sensitivity": "Most sensitive",
     }
     assert expected.keys() == documents.keys()
     for view, document in documents.items():

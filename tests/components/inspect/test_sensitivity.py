@@ -90,3 +90,15 @@ def test_it_is_bounded_and_says_what_it_needs(loaded: tuple[Any, Any], tiny_nf4:
         inspect("sensitivity", {}, *loaded)
     with pytest.raises(InputError, match="quantizes plain weights"):
         inspect("sensitivity", {"texts": list(TEXTS)}, *load_model(tiny_nf4))
+
+
+def test_only_answers_count_where_there_are_some(loaded: tuple[Any, Any]) -> None:
+    model, tokenizer = loaded
+    asked, answer = "How many apples?", " The answer is 7."
+    found = inspect("sensitivity", {"texts": [asked], "answers": [answer], "formats": ["rtn2"]}, model, tokenizer)
+    prompt = Prompt.of(tokenizer, asked, answer, chat=True)
+    ids = torch.tensor([prompt.ids])
+    labels = torch.where(torch.arange(len(prompt.ids)) >= prompt.answer_from, ids, -100)
+    assert found.facts["loss"] == pytest.approx(float(model(input_ids=ids, labels=labels).loss), abs=1e-6)
+    with pytest.raises(InputError, match="2 texts and 1 answers"):
+        inspect("sensitivity", {"texts": [asked, asked], "answers": [answer]}, model, tokenizer)
