@@ -66,7 +66,7 @@ class Answer:
         limit: tokens that the answer has at most.
         logprobs: alternatives to give with each token; None for no log-probabilities.
         state: where it is in its grammar.
-        cache: its own compressed cache.
+        cache: its compressed cache, shared with the request's other answers.
     """
 
     request: int
@@ -94,7 +94,7 @@ class Answer:
         if finish is None:
             return None
         ids = self.ids[self.prompt :]
-        return Completion(ids, self.stops.text(ids), finish, self.cache.usage if self.cache is not None else None)
+        return Completion(ids, self.stops.text(ids), finish, self.cache.share if self.cache is not None else None)
 
     def _finish(self, token: int, end_ids: set[int]) -> Literal["stop", "length"] | None:
         if self.state is not None and not self.state.consume(token):

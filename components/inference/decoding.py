@@ -68,8 +68,8 @@ class Decoder:
         self._requests = count()
         self._waiting: deque[Answer] = deque()
         self._running: list[Answer] = []
-        self._compressed: list[Answer] = []
-        self._to_compress: deque[Answer] = deque()
+        self._compressed: list[list[Answer]] = []  # those of one cache together
+        self._to_compress: deque[list[Answer]] = deque()
         self._slots = Slots(forward.layers) if slots is None else slots
         self._known = Known(batch_tokens // 4)
         self._stops: dict[tuple[str, ...], Stops] = {}
@@ -96,7 +96,7 @@ class Decoder:
             index: with the seed it decides the draws; the id if not given.
             logprobs: alternatives to give with each token's log-probability; None for neither.
             constraint: what the answers have to follow.
-            kv: method of ``components/inference/kv`` that bounds the request's cache; its rows are computed one by one.
+            kv: method of ``components/inference/kv`` that bounds the request's cache; it shares its steps with no other request.
 
         Raises:
             InputError: if the model can't follow the constraint, or the method doesn't fit its layers.
@@ -112,17 +112,23 @@ class Decoder:
             answer = Answer(request, sample, list(prompt), len(prompt), limit, sampling, stops, random, logprobs)
             if constraint is not None:
                 answer.state = constraint.state(self.end_ids)
-            if kv is not None:
-                answer.cache = KVCache(self.forward.model, kv)
             made.append(answer)
-        (self._waiting if kv is None else self._to_compress).extend(made)
+        if kv is None:
+            self._waiting.extend(made)
+            return request
+        together = max(1, min(self.most_rows, self.batch_tokens // made[0].room))
+        for answers in (made[i : i + together] for i in range(0, len(made), together)):
+            cache = KVCache(self.forward.model, kv)
+            for answer in answers:
+                answer.cache = cache
+            self._to_compress.append(answers)
         return request
 
     def cancel(self, request: int) -> None:
         """Drops a request's unfinished answers; their places are free for the next step."""
         self._waiting = deque(answer for answer in self._waiting if answer.request != request)
-        self._to_compress = deque(answer for answer in self._to_compress if answer.request != request)
-        self._compressed = [answer for answer in self._compressed if answer.request != request]
+        self._to_compress = deque(answers for answers in self._to_compress if answers[0].request != request)
+        self._compressed = [answers for answers in self._compressed if answers[0].request != request]
         with torch.inference_mode():  # in which the caches were made, so outside of it they can't be written
             self._leave([row for row, answer in enumerate(self._running) if answer.request == request])
 
@@ -241,25 +247,39 @@ class Decoder:
     def _step_compressed(self) -> list[Event]:
         """Appends a token to every row with a compressed cache.
 
-        One more begins at each step, where there is room: the others don't wait for more than one prompt at a time.
+        One more request begins at each step, where there is room: the others don't wait for more than one prompt at a time.
         """
         if self._to_compress and self._has_room(self._to_compress[0]):
             self._compressed.append(self._to_compress.popleft())
         if not self._compressed:
             return []
-        parts = []
-        for answer in self._compressed:
-            assert answer.cache is not None
-            parts.append(answer.cache.forward(torch.tensor([answer.ids[answer.cache.length :]], device=self.forward.device))[0])
-        events = self._choose(torch.stack(parts), self._compressed)
-        self._compressed = [a for a, event in zip(self._compressed, events, strict=True) if event.completion is None]
+        logits = torch.cat([self._compressed_logits(answers) for answers in self._compressed])
+        events = self._choose(logits, [answer for answers in self._compressed for answer in answers])
+        going, at = [], 0
+        for answers in self._compressed:
+            left = [i for i in range(len(answers)) if events[at + i].completion is None]
+            at += len(answers)
+            if 0 < len(left) < len(answers):
+                _cache(answers).select(left)
+            going += [[answers[i] for i in left]] if left else []
+        self._compressed = going
         return events
 
-    def _has_room(self, answer: Answer) -> bool:
-        """Whether another compressed row may begin, counted in full: that is what its prompt takes while it is read."""
-        rows = len(self._running) + len(self._compressed) + 1
-        tokens = sum(other.room for other in self._compressed) + answer.room
-        return not self._compressed or (rows <= self.most_rows and tokens <= self.batch_tokens)
+    def _compressed_logits(self, answers: list[Answer]) -> torch.Tensor:
+        """Logits of the next token of each, shape [answers, vocabulary]; their prompt is read once for all of them."""
+        cache = _cache(answers)
+        if cache.length == 0:
+            logits = cache.forward(torch.tensor([answers[0].ids], device=self.forward.device))
+            cache.select([0] * len(answers))
+            return logits.expand(len(answers), -1)
+        return cache.forward(torch.tensor([answer.ids[cache.length :] for answer in answers], device=self.forward.device))
+
+    def _has_room(self, answers: list[Answer]) -> bool:
+        """Whether another request may begin, its rows counted in full: that is what a prompt takes while it is read."""
+        running = [answer for others in self._compressed for answer in others]
+        rows = len(self._running) + len(running) + len(answers)
+        tokens = sum(answer.room for answer in [*running, *answers])
+        return not running or (rows <= self.most_rows and tokens <= self.batch_tokens)
 
     def _append(self, logits: torch.Tensor, first: int) -> list[Event]:
         """Chooses a token for the running rows from ``first`` on; finished ones leave."""
@@ -299,3 +319,10 @@ class Decoder:
                 self._running[row] = last
                 if self.forward.packs:
                     self._slots.move(len(self._running), row, len(last.ids))
+
+
+def _cache(answers: list[Answer]) -> KVCache:
+    """The cache that some answers share."""
+    cache = answers[0].cache
+    assert cache is not None
+    return cache

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -48,6 +48,7 @@ class KVCache:
     Attributes:
         positions: true positions in each layer's cache, [batch, kv_heads, cached].
         length: true length so far.
+        rows: requests that share it.
 
     Raises:
         InputError: if the model's layers have sliding windows of their own and the method moves positions.
@@ -68,6 +69,7 @@ class KVCache:
         self.rotary = _rotary(model)
         self.positions: dict[int, torch.Tensor] = {}
         self.length = 0
+        self.rows = 1
         self._token_bytes = 0
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
@@ -80,9 +82,25 @@ class KVCache:
         pieces = [ids] if self.length == 0 else [ids[:, place : place + 1] for place in range(ids.shape[-1])]
         return [self._pass(piece) for piece in pieces][-1]
 
+    @torch.inference_mode()
+    def select(self, rows: Sequence[int]) -> None:
+        """Goes on with these rows; one that is named several times is copied, and several answers follow one prompt."""
+        index = torch.tensor(rows, device=self.model.device)
+        for layer in self.cache.layers:
+            layer.batch_select_indices(index)
+        self.positions = {layer: positions[index] for layer, positions in self.positions.items()}
+        self._token_bytes = self._token_bytes // self.rows * len(rows)
+        self.rows = len(rows)
+
+    @property
+    def share(self) -> Usage:
+        """What one of the rows takes."""
+        usage = self.usage
+        return replace(usage, nbytes=usage.nbytes // self.rows, full_nbytes=usage.full_nbytes // self.rows)
+
     @property
     def usage(self) -> Usage:
-        """Real bytes of what is held now."""
+        """Real bytes of what is held now, of all rows."""
         layers = self.cache.layers
         held = sum(layer.nbytes if hasattr(layer, "nbytes") else _bytes(layer.keys) + _bytes(layer.values) for layer in layers)
         return Usage(self.length, layers[0].get_seq_length(), held, self.length * self._token_bytes)
@@ -92,6 +110,7 @@ class KVCache:
         first, tokens = self.length == 0, ids.shape[-1]
         place = torch.arange(self.length, self.length + tokens, device=ids.device).expand(len(ids), -1)
         self.length += tokens
+        self.rows = len(ids)
         # Layers may hold different numbers of positions, so one mask of a fixed width fits none: a decoded token attends to
         # all that is there, which a mask of one zero says for any width.
         mask = None if first else torch.zeros(1, 1, 1, 1, dtype=self.model.dtype, device=ids.device)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from components import methods
 from components.errors import InputError
 from components.inference.answer import Completion, Event
 from components.inference.constraints import Constraint
@@ -217,3 +218,45 @@ def test_compressed_requests_begin_one_by_one_within_the_budget(engine: Engine) 
     (expected,) = {tuple(done.ids) for done in answers(found).values()}
     assert len(answers(found)) == 12
     assert list(expected) == engine.generate([prompt], Sampling(6))[0].ids
+
+
+@pytest.mark.parametrize("method", ["expected_attention", "merging", "window", "cam", "quantized"])
+def test_answers_of_one_compressed_request_read_its_prompt_once(engine: Engine, method: str) -> None:
+    """Each is the answer that it would be alone, also when the others are finished; each says what it takes itself."""
+    prompt = ids(engine, "Tom has 3 apples and buys 4 more. How many apples has Tom now?")
+    config = methods.load("kv", method).Config(ratio=0.25)
+    decoder, fed = engine.decoder(batch_tokens=4 * (len(prompt) + 40)), list[int]()
+    hook = engine.model.register_forward_pre_hook(lambda _, __, given: fed.append(given["input_ids"].numel()), with_kwargs=True)
+    stopped = Sampling(40, temperature=1.5, seed=5, n=4, stop=("a", "e"))
+    try:
+        request = decoder.submit(prompt, stopped, 0, kv=config)
+        found = answers(run(decoder))
+    finally:
+        hook.remove()
+    lengths = [len(found[request, sample].ids) for sample in range(4)]
+    assert len(set(lengths)) > 1
+    assert fed[0] == len(prompt)
+    assert sum(fed) == len(prompt) + sum(lengths) - 4
+    single = Sampling(40, temperature=1.5, seed=5, n=1, stop=("a", "e"))
+    alone = engine.decoder()
+    first = alone.submit(prompt, single, 0, kv=config)
+    assert found[request, 0] == answers(run(alone))[first, 0]
+    takes = [found[request, sample].usage for sample in range(4)]
+    for usage, length in zip(takes, lengths, strict=True):
+        assert usage is not None
+        assert usage.length == len(prompt) + length - 1
+        assert usage.nbytes <= usage.full_nbytes
+    assert len({usage.full_nbytes / usage.length for usage in takes if usage is not None}) == 1
+
+
+def test_many_answers_to_a_prompt_read_it_once(engine: Engine) -> None:
+    prompt, decoder, fed = (
+        ids(engine, "Tom has 3 apples and buys 4 more. How many apples has Tom now?"),
+        engine.decoder(),
+        list[int](),
+    )
+    rows = decoder.forward.rows
+    decoder.forward.rows = lambda read, *more: (fed.extend(map(len, read)), rows(read, *more))[1]
+    decoder.submit(prompt, Sampling(4, temperature=1.0, seed=1, n=16))
+    assert len(answers(run(decoder))) == 16
+    assert fed == [len(prompt)]

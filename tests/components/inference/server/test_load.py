@@ -52,14 +52,16 @@ def expected(lively: Path) -> list[str]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from components.inference.workers import single_threaded
+
     tokenizer = AutoTokenizer.from_pretrained(str(lively))
     model = AutoModelForCausalLM.from_pretrained(str(lively), dtype=torch.float32)
     found = []
-    for i in range(64):
-        ids = tokenizer.apply_chat_template(list(asked(i)), add_generation_prompt=True, return_dict=False)
-        with torch.no_grad():
+    with torch.no_grad(), single_threaded():
+        for i in range(64):
+            ids = tokenizer.apply_chat_template(list(asked(i)), add_generation_prompt=True, return_dict=False)
             out = model.generate(torch.tensor([ids]), max_new_tokens=TOKENS, do_sample=False, pad_token_id=0)
-        found.append(tokenizer.decode(out[0, len(ids) :], skip_special_tokens=True).strip())
+            found.append(tokenizer.decode(out[0, len(ids) :], skip_special_tokens=True).strip())
     assert len(set(found)) > 60  # else a mixed-up answer could go unseen
     return found
 
@@ -89,6 +91,25 @@ def test_64_clients_at_once_get_their_own_answers(crowded: Any, expected: list[s
     with ThreadPoolExecutor(64) as threads:
         for _ in range(2):
             assert list(threads.map(lambda i: answer(crowded, i), range(64))) == expected
+
+
+def test_64_streams_of_tokens_are_everybodys_own(crowded: Any, expected: list[str], lively: Path) -> None:
+    """Plain completions of the same prompts as token ids, of different lengths, so that rows of the batch change places."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(lively))
+
+    def one(i: int) -> str:
+        ids = tokenizer.apply_chat_template(list(asked(i)), add_generation_prompt=True, return_dict=False)
+        how = {"max_tokens": TOKENS - i % 16, "temperature": 0, "extra_body": {"return_token_ids": True}}
+        chunks = crowded.client().completions.create(model="tiny", prompt=ids, stream=True, **how)
+        tokens = [token for chunk in chunks for token in chunk.choices[0].model_extra["token_ids"]]
+        return str(tokenizer.decode(tokens, skip_special_tokens=True)).strip()
+
+    with ThreadPoolExecutor(64) as threads:
+        for i, said in enumerate(threads.map(one, range(64))):
+            assert expected[i].startswith(said) if i % 16 else said == expected[i]
+            assert sum(other.startswith(said) for other in expected) == 1
 
 
 def test_who_leaves_takes_nobody_along_and_frees_the_slot(crowded: Any, expected: list[str]) -> None:

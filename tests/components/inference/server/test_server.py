@@ -112,23 +112,6 @@ def test_prompts_of_a_completion_are_texts_or_tokens_one_or_many(served: Any, mo
     assert tokens.usage.prompt_tokens == sum(map(len, ids))
 
 
-def test_many_streams_at_once_are_not_mixed_up(served: Any, model: Any) -> None:
-    prompts = [f"Question: Tom has {i} apples and buys {i + 1}." for i in range(64)]
-
-    def stream(prompt: str) -> list[int]:
-        found: list[int] = []
-        chunks = served.client().completions.create(
-            model="tiny", prompt=prompt, max_tokens=24, temperature=0, stream=True, extra_body={"return_token_ids": True}
-        )
-        for chunk in chunks:
-            found += extra(chunk.choices[0], "token_ids")
-        return found
-
-    with ThreadPoolExecutor(64) as threads:
-        answers = list(threads.map(stream, prompts))
-    assert answers == [greedy(model, model[1](prompt)["input_ids"], 24) for prompt in prompts]
-
-
 @pytest.mark.parametrize("stream", [True, False])
 def test_an_abandoned_request_is_dropped_within_a_second(served: Any, stream: bool) -> None:
     before = served.metric("lapidar_generated_tokens_total")

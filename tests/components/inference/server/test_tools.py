@@ -13,7 +13,6 @@ from components.agents import prompts, toolfiles
 from components.agents.loop import Called, Ended, Loop, Returned
 from components.agents.toolbox import Toolbox
 from components.inference.client import Ask, Client
-from components.inference.workers import single_threaded
 
 pytestmark = pytest.mark.slow
 TOOLS = [dict(tool.definition) for tool in toolfiles.find("calculator")]
@@ -46,6 +45,7 @@ def caller(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a small Llama with 2,048 tokens of context that knows the lessons by heart."""
     import torch
 
+    from components.inference.workers import single_threaded
     from components.models.chat import choose_template
     from components.models.sources.pretrain import Config, new_model, train_tokenizer
 
