@@ -28,6 +28,7 @@ from components.inference.client import Client
 from components.inference.reading import Text, Use
 from components.settings import Settings
 from flows import chat_commands, model_server, output
+from flows.prompt import read_line
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -262,7 +263,7 @@ def _line() -> str | None:
         line = sys.stdin.readline()
         return line.strip() if line else None
     try:
-        return input("> ").strip()
+        return read_line("> ").strip()
     except EOFError:
         return None
 
