@@ -16,10 +16,11 @@ from components.errors import LapidarError
 from components.settings import Settings
 
 Record = dict[str, Any]
-Wanted = Literal["active", "waiting", "failed", "all"]
+Wanted = Literal["active", "waiting", "paused", "failed", "all"]
 STATES: dict[str, list[str]] = {
     "active": ["RUNNING", "PENDING", "PAUSED", "CANCELLING"],
     "waiting": ["SCHEDULED"],
+    "paused": ["PAUSED"],
     "failed": ["FAILED", "CRASHED"],
     "all": [],
 }

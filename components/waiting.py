@@ -1,22 +1,28 @@
-"""What waits for a person: approvals that others must add theirs to, failed runs, versions whose gate is unknown."""
+"""What waits for a person: approvals to add one's own to, flows that are held, failed runs, versions whose gate is unknown."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import select
 
-from components import mlflow_client
+from components import local_services, mlflow_client
 from components.database.engine import open_database
 from components.database.models import Approval
+from components.errors import LapidarError
+from components.orchestrator import Orchestrator
 from components.run_records import RunRow
 from components.settings import Settings
 from components.versions import Version
 
+logger = logging.getLogger(__name__)
 _RECENT_SECONDS = 14 * 86400.0
+_PREFECT_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -24,15 +30,17 @@ class Waiting:
     """One thing to do.
 
     Attributes:
-        subject: ``models:/name/3``, or a run's id.
+        subject: ``models:/name/3``, a run's id, or Prefect's id of a held flow run.
         text: why it waits, as somebody said it; may be empty.
         since: seconds since 1970.
+        name: of a flow run, whose id says nothing.
     """
 
-    kind: Literal["approval", "failed", "unknown"]
+    kind: Literal["approval", "paused", "failed", "unknown"]
     subject: str
     text: str
     since: float
+    name: str = ""
 
 
 def waiting(settings: Settings, versions: Sequence[Version], runs: Sequence[RunRow]) -> list[Waiting]:
@@ -42,7 +50,7 @@ def waiting(settings: Settings, versions: Sequence[Version], runs: Sequence[RunR
         versions: all registered versions.
         runs: the latest runs.
     """
-    found = [*_approvals(settings, versions), *_unknown(versions), *_failed(runs)]
+    found = [*_approvals(settings, versions), *_paused(settings), *_unknown(versions), *_failed(runs)]
     return sorted(found, key=lambda each: each.since, reverse=True)
 
 
@@ -62,6 +70,25 @@ def _approvals(settings: Settings, versions: Sequence[Version]) -> list[Waiting]
             ]
     finally:
         database.close()
+
+
+def _paused(settings: Settings) -> list[Waiting]:
+    """Flow runs that Prefect holds until somebody lets them go on; none where it doesn't run: the page Flows says so."""
+    address = local_services.address(settings, "prefect")
+    if address is None:
+        return []
+    try:
+        runs = Orchestrator(address, _PREFECT_SECONDS).runs("paused")
+    except LapidarError:
+        logger.warning("Prefect at %s doesn't answer; held flows aren't listed", address)
+        return []
+    found = [(run, run.get("state") or {}) for run in runs]
+    return [Waiting("paused", run["id"], state.get("message") or "", _seconds(state), run["name"]) for run, state in found]
+
+
+def _seconds(state: Mapping[str, Any]) -> float:
+    """When a state began."""
+    return datetime.fromisoformat(str(state["timestamp"])).timestamp() if state.get("timestamp") else time.time()
 
 
 def _unknown(versions: Sequence[Version]) -> list[Waiting]:

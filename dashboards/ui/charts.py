@@ -99,24 +99,60 @@ def intervals(rows: Any, label: str, series: str, names: Sequence[str], title: s
     return line + bars + points
 
 
-def stacked(rows: Any, x: str, y: str, series: str, names: Sequence[str], parts: Sequence[str], title: str) -> Any:
-    """Horizontal bars made of parts, one bar for each of ``names``; parts that follow each other differ in brightness, too."""
+def grouped(rows: Any, x: str, y: str, series: str, names: Sequence[str], title: str) -> Any:
+    """Horizontal bars, for each ``y`` one of each series, in the order of the rows."""
     import altair as alt
 
-    shades = [PALETTE[i % len(PALETTE)] for i in range(len(parts))]
-    scale = alt.Scale(domain=list(parts), range=shades)
     return (
         alt.Chart(records(rows))
-        .mark_bar(cornerRadius=2, stroke="white", strokeWidth=0.5)
+        .mark_bar(cornerRadius=2)
         .encode(
-            x=alt.X(x, type="quantitative", title=title, axis=alt.Axis(grid=False, tickCount=8)),
-            y=alt.Y(y, type="nominal", sort=list(names), title=None, axis=alt.Axis(ticks=False, domain=False)),
-            color=alt.Color(series, type="nominal", scale=scale, title=None, legend=alt.Legend(orient="bottom", columns=5)),
-            order=alt.Order("rank", type="quantitative"),
+            x=alt.X(x, type="quantitative", title=title, axis=alt.Axis(tickCount=8)),
+            y=alt.Y(y, type="nominal", sort=None, title=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=160, grid=False)),
+            yOffset=alt.YOffset(series, type="nominal", sort=list(names), scale=alt.Scale(paddingOuter=0.3, paddingInner=0.1)),
+            color=colour(series, names),
             tooltip=[_tip(y), _tip(series), alt.Tooltip(x, type="quantitative", format=".1f")],
         )
-        .transform_calculate(rank=f"indexof({list(parts)!r}, datum['{series}'])")
     )
+
+
+def histogram(rows: Any, low: str, high: str, count: str, titles: tuple[str, str]) -> Any:
+    """Bars over whole numbers from ``low`` to before ``high``."""
+    import altair as alt
+
+    return (
+        alt.Chart(records(rows))
+        .mark_bar(color=PALETTE[0])
+        .encode(
+            x=alt.X(low, type="quantitative", title=titles[0], scale=alt.Scale(zero=False), axis=_whole(10)),
+            x2=alt.X2(high),
+            y=alt.Y(count, type="quantitative", title=titles[1], axis=alt.Axis(tickCount=4)),
+            tooltip=[alt.Tooltip(each, type="quantitative", format=",") for each in (low, count)],
+        )
+    )
+
+
+def counts(rows: Any, name: str, count: str, title: str) -> Any:
+    """A bar a name, the longest first."""
+    import altair as alt
+
+    return (
+        alt.Chart(records(rows))
+        .mark_bar(color=PALETTE[0], cornerRadius=2)
+        .encode(
+            x=alt.X(count, type="quantitative", title=title, axis=_whole(6)),
+            y=alt.Y(
+                name, type="nominal", sort="-x", title=None, axis=alt.Axis(ticks=False, domain=False, grid=False, labelLimit=200)
+            ),
+            tooltip=[_tip(name), alt.Tooltip(count, type="quantitative", format=",")],
+        )
+    )
+
+
+def _whole(ticks: int) -> alt.Axis:
+    import altair as alt
+
+    return alt.Axis(grid=False, tickCount=ticks, tickMinStep=1, format=",d")
 
 
 def timeline(rows: Any, begin: str, end: str, label: str, state: str, titles: tuple[str, str]) -> Any:

@@ -174,7 +174,7 @@ def _origin(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
     same = [each for each in found if len(set(each.values)) == 1]
     _differences(differing, names, t("compare.what"), t("compare.same_origin"), "origin-diff", lambda name: t(f"compare.of_{name}"))
     if same:
-        said = ", ".join(f"{t(f'compare.of_{each.name}')} `{safe.visible(_short(each.values[0]))}`" for each in same)
+        said = ", ".join(f"{t(f'compare.of_{each.name}')} `{_said(each.values[0])}`" for each in same)
         st.caption(t("compare.same", what=said))
     _data(runs, names)
     _packages(runs, names)
@@ -210,9 +210,8 @@ def _cost(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
     stages = list(dict.fromkeys(stage for each in found for stage in each["stages"]))
     rows = [{"stage": s, "run": names[e["run"]], "seconds": e["stages"][s]} for e in found for s in stages if s in e["stages"]]
     if rows:
-        charts.draw(
-            charts.stacked(rows, "seconds", "run", "stage", list(names.values()), stages, t("compare.seconds")), 60 + 36 * len(runs)
-        )
+        chart = charts.grouped(rows, "seconds", "stage", "run", list(names.values()), t("compare.seconds"))
+        charts.draw(chart, 100 + (10 + 8 * len(runs)) * len(stages), key="cost", alt_text=t("compare.part_cost"))
     table = [
         {
             t("compare.run"): names[each["run"]],
@@ -240,13 +239,15 @@ def _differences(
         st.markdown(f":material/check: {none}")
         return
     table: list[dict[str, Any]] = [
-        {head: labels(each.name), **dict(zip(names.values(), (_short(value) for value in each.values), strict=True))}
+        {head: labels(each.name), **dict(zip(names.values(), (_said(value) for value in each.values), strict=True))}
         for each in found
     ]
     st.dataframe(table, hide_index=True, key=name)
 
 
-def _short(value: str) -> str:
-    """Digests by their first characters."""
+def _said(value: str) -> str:
+    """Digests by their first characters, yes and no in words."""
+    if value.lower() in ("true", "false"):
+        return t(f"compare.{value.lower()}")
     text = safe.visible(value)
     return text[:12] if len(text) >= 32 and text.removesuffix(".dir").isalnum() else text

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
@@ -13,7 +12,7 @@ from components.data import diff, profile, records
 from components.data.prepare import SPLITS
 from dashboards import ui
 from dashboards.parts import changes, contamination, paging, versions
-from dashboards.ui import charts, export, numbers, page_state, states
+from dashboards.ui import charts, export, numbers, page_state, safe, states
 from dashboards.ui.text import t
 
 SECTIONS = ("rows", "figures", "diff", "contamination")
@@ -35,7 +34,7 @@ def page() -> None:
     )
     page_state.put(version=chosen)
     with st.expander(t("data.all", n=len(found)), icon=":material/list:"):
-        st.dataframe([{**each.dump(), "size": numbers.size(each.size)} for each in found], hide_index=True, width="stretch")
+        st.dataframe([_listed(each) for each in found], hide_index=True, width="stretch")
         export.download([each.dump() for each in found], "dataset-versions")
     section = st.segmented_control(
         t("data.section"),
@@ -54,6 +53,19 @@ def page() -> None:
             _contamination(next(each.md5 for each in found if each.name == chosen))
         else:
             _content(chosen, str(section))
+
+
+def _listed(version: diff.Version) -> dict[str, str]:
+    """A version's line in the table of all."""
+    return {
+        t("data.version"): version.name,
+        t("data.source"): version.method or "–",
+        t("data.size"): numbers.size(version.size),
+        t("data.here"): "✓" if version.cached else t("data.elsewhere"),
+        t("data.date"): (version.date or "–")[:10],
+        t("data.subject"): safe.visible(version.subject or "–"),
+        "md5": version.md5[:12],
+    }
 
 
 def _label(found: list[diff.Version], name: str) -> str:
@@ -79,7 +91,8 @@ def _content(name: str, section: str) -> None:
         number = paging.turn(-(-known.rows // _PAGE), known.rows)
         for row in islice(records.read(path), (number - 1) * _PAGE, number * _PAGE):
             with st.container(border=True):
-                changes.fields(row)
+                st.markdown(f"`{safe.visible(str(row.get('id', '–'))).replace('`', '')}`")
+                changes.fields({name: value for name, value in row.items() if name != "id"})
 
 
 def _figures(known: profile.Profile) -> None:
@@ -95,32 +108,22 @@ def _figures(known: profile.Profile) -> None:
         hide_index=True,
         width="stretch",
     )
-    for name, spread in known.lengths.items():
-        _bars(
-            [{"x": low, "rows": count} for low, _, count in spread["bins"]],
-            f"{name}: {t('data.words')}",
-            f"length-{name}",
-            "quantitative",
-        )
+    places = st.columns(2)
+    for number, (name, spread) in enumerate(known.lengths.items()):
+        rows = [{"low": low, "high": high, "rows": count} for low, high, count in spread["bins"]]
+        chart = charts.histogram(rows, "low", "high", "rows", (f"{name}: {t('data.words')}", t("data.rows")))
+        with places[number % 2]:
+            charts.draw(chart, height=190, key=f"length-{name}", alt_text=f"{name}: {t('data.words')}")
     for name, counts in known.labels.items():
-        _bars([{"x": value, "rows": count} for value, count in counts.items()], name, f"label-{name}", "nominal")
+        st.markdown(f"##### {t('data.label')}: {safe.plain(name)}")
+        rows = [{"value": safe.visible(value), "rows": count} for value, count in counts.items()]
+        chart = charts.counts(rows, "value", "rows", t("data.rows"))
+        charts.draw(chart, height=60 + 24 * len(rows), key=f"label-{name}", alt_text=name)
     if known.duplicates:
         st.markdown(f"##### {t('data.duplicates')}")
         st.dataframe(
             [{t("data.rows"): count, t("data.text"): text} for text, count in known.duplicates], hide_index=True, width="stretch"
         )
-
-
-def _bars(rows: list[dict[str, Any]], title: str, key: str, kind: Any) -> None:
-    import altair as alt
-
-    source: Any = alt.Data
-    chart = (
-        alt.Chart(source(values=rows))
-        .mark_bar(color=charts.PALETTE[0])
-        .encode(x=alt.X("x", type=kind, title=title), y=alt.Y("rows", type="quantitative", title=t("data.rows")))
-    )
-    charts.draw(chart, height=170, key=key, alt_text=title)
 
 
 def _diff(chosen: str, found: list[diff.Version]) -> None:
@@ -131,7 +134,9 @@ def _diff(chosen: str, found: list[diff.Version]) -> None:
         st.caption(t("data.no_other"))
         return
     asked = page_state.get("with", others[0], others)
-    other = st.selectbox(t("data.since"), others, index=others.index(asked), key="data-with")
+    other = st.selectbox(
+        t("data.since"), others, index=others.index(asked), key="data-with", format_func=lambda name: _label(found, name)
+    )
     page_state.put(**{"with": other})
     changes.draw(other, chosen, (md5s[other], md5s[chosen]), "diff")
 

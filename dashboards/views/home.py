@@ -6,18 +6,23 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from components import run_files
+from components import orchestrator, run_files
 from components.errors import LapidarError
 from components.run_records import RunDetail
 from components.versions import Version
 from components.waiting import Waiting, waiting
-from dashboards import access
+from dashboards import access, navigation
 from dashboards.ui import numbers, page_state, reading, run_parts, safe, settings, states
 from dashboards.ui.text import t
 
 _LIVE_SECONDS = 3
 _SHOWN = 6
-_ICONS = {"approval": ":material/how_to_reg:", "failed": ":material/error:", "unknown": ":material/help:"}
+_ICONS = {
+    "approval": ":material/how_to_reg:",
+    "paused": ":material/pause_circle:",
+    "failed": ":material/error:",
+    "unknown": ":material/help:",
+}
 
 
 def page() -> None:
@@ -44,24 +49,39 @@ def _welcome() -> None:
     states.empty(t("home.welcome"), t("home.welcome_todo"), "lapidar run quickstart", icon=":material/diamond:")
 
 
+def _where(each: Waiting) -> tuple[str, dict[str, str], str]:
+    """The page that shows it, that page's state, and what it is called."""
+    if each.kind == "failed":
+        return "run", {"id": each.subject, "part": "log"}, each.subject
+    if each.kind == "paused":
+        return "flows", {"run": each.subject}, each.name
+    return "registry", page_state.version(each.subject), each.subject.removeprefix("models:/")
+
+
+def _resume(each: Waiting) -> None:
+    """Lets a held flow run go on."""
+    access.require("engineer")
+    try:
+        orchestrator.connect(settings()).resume(each.subject)
+    except LapidarError as error:
+        st.toast(safe.plain(error), icon=":material/error:")
+
+
 def _waiting(found: list[Waiting]) -> None:
     if not found:
         st.markdown(f":material/check_circle: {t('home.nothing_waits')}")
         return
     for each in found[:_SHOWN]:
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
-            what = t(f"home.kind_{each.kind}")
-            if each.kind == "failed":
-                page_state.link(
-                    "run", f"{what}: {safe.plain(each.subject)}", {"id": each.subject, "part": "log"}, icon=_ICONS[each.kind]
-                )
-            else:
-                page_state.link(
-                    "registry", f"{what}: {safe.plain(each.subject)}", page_state.version(each.subject), icon=_ICONS[each.kind]
-                )
+            page, state, subject = _where(each)
+            page_state.link(page, f"{t(f'home.kind_{each.kind}')}: {safe.plain(subject)}", state, icon=_ICONS[each.kind])
             if each.text:
                 st.caption(safe.plain(each.text))
             st.caption(numbers.ago(datetime.fromtimestamp(each.since, UTC)))
+            if each.kind == "paused" and navigation.page("flows") is not None:
+                st.button(
+                    t("home.resume"), key=f"resume-{each.subject}", icon=":material/play_arrow:", on_click=_resume, args=(each,)
+                )
     if len(found) > _SHOWN:
         st.caption(t("home.more", n=len(found) - _SHOWN))
 
