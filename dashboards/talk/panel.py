@@ -6,6 +6,7 @@ Widgets belong to a ``scope`` (a conversation, a page), so that two conversation
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import streamlit as st
@@ -16,6 +17,20 @@ from components.consistency import READERS
 from components.inference.reading import ModelCard
 from dashboards.ui.text import t
 
+_KEEPING = """
+export default function () {
+  const leave = (event) => {
+    const field = document.activeElement, body = field?.closest("[data-testid=stPopoverBody]");
+    if (event.key !== "Escape" || !body || !field.matches("input, textarea")) return;
+    event.stopImmediatePropagation();
+    field.blur();
+    const again = new KeyboardEvent("keydown", { key: "Escape", code: "Escape", bubbles: true, cancelable: true });
+    requestAnimationFrame(() => requestAnimationFrame(() => body.dispatchEvent(again)));
+  };
+  window.addEventListener("keydown", leave, true);
+  return () => window.removeEventListener("keydown", leave, true);
+}
+"""
 _POLICIES = ("error", "drop_oldest", "window", "compress")
 
 
@@ -51,6 +66,7 @@ def panel(scope: str, kept: ChatSettings, tools: Sequence[str] = (), samples: bo
     Returns:
         Values for ``ChatSettings``.
     """
+    _keeping()(key=_key(scope, "keeping"))
     names = ["sampling", "context", "prompt", *(["samples"] if samples else [])]
     tabs = st.tabs([t(f"talk.tab_{name}") for name in names])
     with tabs[0]:
@@ -162,6 +178,14 @@ def _number(scope: str, name: str, value: Any, low: Any, high: Any, step: Any, l
     words = {"help": t(f"talk.about_{name}")} if label is None else {}
     default = None if value is None else "min"
     return draw(label or t(f"talk.set_{name}"), low, high, value=default, step=step, key=_key(scope, name), **words)
+
+
+@cache
+def _keeping() -> Any:
+    """Leaves a field before Escape closes what it stands in: Streamlit takes over what is typed when a field is left, and a field
+    that vanishes isn't left.
+    """
+    return st.components.v2.component("lapidar.keeping", html="<i hidden></i>", js=_KEEPING)
 
 
 def _key(scope: str, name: str) -> str:

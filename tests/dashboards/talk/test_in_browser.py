@@ -73,14 +73,17 @@ def test_code_keeps_its_indentation(page: Any, site: Any) -> None:
     assert shown.locator("b").count() == 0
 
 
-@pytest.mark.parametrize("number", range(3))
-def test_a_setting_that_was_typed_just_before_the_question_counts(number: int, page: Any, site: Any) -> None:
+@pytest.mark.parametrize("leaving", ["at once", "by Escape"])
+def test_a_setting_that_was_typed_just_before_the_question_counts(leaving: str, page: Any, site: Any) -> None:
     page.goto(f"{site.url}/chat?model=m@champion")
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
     page.get_by_role("button", name="Settings").click()
     page.get_by_role("spinbutton", name="Token alternatives").fill("3")
-    ask(page, f"quick {number}")  # without waiting for anything
-    page.get_by_text(f"m@champion heard: quick {number}").wait_for()
-    (asked,) = [each for each in site.speaker.requests if each["messages"][-1]["content"] == f"quick {number}"]
+    if leaving == "by Escape":
+        page.keyboard.press("Escape")
+    ask(page, f"quick {leaving}")  # without waiting for anything
+    page.get_by_text(f"m@champion heard: quick {leaving}").wait_for()
+    (asked,) = [each for each in site.speaker.requests if each["messages"][-1]["content"] == f"quick {leaving}"]
     assert asked["top_logprobs"] == 3
 
 
