@@ -53,12 +53,23 @@ def table(document: Document, name: str, rows: list[dict[str, Any]] | None = Non
 
 
 def heat(
-    rows: list[dict[str, Any]], x: str, y: str, value: str, title: str, key: str, height: int = 320, text: str | None = None
+    rows: list[dict[str, Any]],
+    x: str,
+    y: str,
+    value: str,
+    title: str,
+    key: str,
+    height: int = 320,
+    text: str | None = None,
+    between: tuple[float, float] | None = None,
+    legend: bool = True,
 ) -> None:
     """A heat map of records; columns and rows keep the order in which they come.
 
     Args:
         text: field that is written into the cells, over half of the scale in white.
+        between: ends of the scale, where they aren't the least and the largest value.
+        legend: False where the cells say their values themselves.
     """
     import altair as alt
 
@@ -69,9 +80,12 @@ def heat(
         y=alt.Y(y, type="nominal", sort=None, title=None, axis=alt.Axis(labelLimit=90)),
         tooltip=tips,
     )
-    drawn: Any = base.mark_rect().encode(color=alt.Color(value, type="quantitative", title=title, scale=charts.deepening()))
+    least, most = between or (min(row[value] for row in rows), max(row[value] for row in rows))
+    scale = charts.deepening()
+    scale.domain = [least, most]
+    beside: dict[str, Any] = {} if legend else {"legend": None}
+    drawn: Any = base.mark_rect().encode(color=alt.Color(value, type="quantitative", title=title, scale=scale, **beside))
     if text:
-        least, most = min(row[value] for row in rows), max(row[value] for row in rows)
         colour = alt.condition(f"datum['{value}'] > {(least + most) / 2}", alt.value("white"), alt.value(charts.ink()))
         drawn += base.mark_text(fontSize=11).encode(text=alt.Text(text, type="nominal"), color=colour)
     charts.draw(drawn, height=height, key=key, alt_text=title)

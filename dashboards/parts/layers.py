@@ -135,14 +135,18 @@ def _chosen(found: Mapping[str, Any]) -> None:
     for what, values, most in (("bits", chosen["bits"], found["bits"][-1]), ("rank", chosen["ranks"], found["ranks"][-1] or 1)):
         for i, value in enumerate(values):
             word = t("layers.left_alone") if what == "rank" and not value else str(value)
-            rows.append({"layer": str(i), "what": t(f"layers.{what}"), "share": value / most, "text": word})
-    documents.heat(rows, "layer", "what", "share", t("layers.of_most"), "layers-chosen", 130, text="text")
+            rows.append({"layer": t("layers.nth", n=i), "what": t(f"layers.{what}"), "share": value / most, "text": word})
+    title = t("layers.chosen_title")
+    documents.heat(rows, "layer", "what", "share", title, "layers-chosen", 130, "text", between=(0.0, 1.0), legend=False)
 
 
 def _sensitivity(rows: Sequence[Mapping[str, Any]]) -> None:
-    cells = [dict(row) for row in rows]
-    height = 90 + 34 * len({row["layer"] for row in cells})
-    documents.heat(cells, "format", "layer", "increase", t("layers.increase"), "layers-sensitivity", height, text="text")
+    cells = [{**row, "layer": t("layers.nth", n=row["layer"])} for row in rows]
+    height = 70 + 34 * len({row["layer"] for row in cells})
+    between = (min(0.0, *(row["increase"] for row in cells)), max(1e-9, *(row["increase"] for row in cells)))
+    title = t("layers.increase")
+    documents.heat(cells, "format", "layer", "increase", title, "layers-sensitivity", height, "text", between, legend=False)
+    st.caption(t("layers.star"))
 
 
 def _risen(row: Mapping[str, Any]) -> dict[str, Any]:

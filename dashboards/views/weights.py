@@ -24,6 +24,9 @@ def page() -> None:
     recipe = versions.tag(version, "recipe")
     found = layers.searched(version, recipe)
     _recipe(recipe, found)
+    if found is not None:
+        layers.draw(found, f"{version.name}-{version.version}")
+        st.subheader(t("weights.change"))
     document = documents.ask(f"{version.name}/{version.version}", "adapter")
     if document is not None:
         _facts(document.facts)
@@ -31,9 +34,7 @@ def page() -> None:
         _spectrum(document)
         documents.notes(document)
         documents.table(document, f"adapter-{version.name}-{version.version}")
-    if found is not None:
-        layers.draw(found, f"{version.name}-{version.version}")
-    else:
+    if found is None:
         layers.measure(version)
 
 
