@@ -77,6 +77,10 @@ def _targets(config: Config, model: Any) -> list[str]:
         if len(config.ranks) != (count := model.config.num_hidden_layers) or not any(config.ranks):
             raise InputError(f"ranks={list(config.ranks)}: needs one rank for each of the {count} layers, and not all of them 0")
         chosen = [n for n in chosen if (layer := _layer(n)) is not None and config.ranks[layer]]
+        if not chosen:
+            raise InputError(
+                f"target_modules={config.target_modules!r} has no module in a layer with a rank; ranks={list(config.ranks)}"
+            )
     return sorted(chosen)
 
 

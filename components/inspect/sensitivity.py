@@ -42,7 +42,7 @@ class Config(ViewConfig):
     formats: tuple[Format, ...] = Field(("rtn2", "rtn3", "nf4", "llm_int8"), min_length=1)
     by: Literal["layer", "module"] = "layer"
     max_tokens: int = Field(256, ge=2, le=2048)
-    seconds: float = Field(60.0, gt=0)
+    seconds: float = Field(60.0, gt=0, le=600)
 
 
 def view(config: Config, model: Any, tokenizer: Any, prompt: Prompt | None) -> Document:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 STEPS = ("sensitivity", "genetic", "bayesian")
 _TEXTS = 16
 """Texts on which sensitivity is measured for a version."""
+_SECONDS = 20.0
+"""Everybody's answers wait while the model server measures."""
 
 
 def searched(version: Version, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -70,7 +72,9 @@ def measure(version: Version) -> None:
         return
     if not st.toggle(t("layers.measure", n=len(texts)), key="layers-measure"):
         return
-    document = documents.ask(f"{version.name}/{version.version}", "sensitivity", {"texts": texts, "answers": answers})
+    document = documents.ask(
+        f"{version.name}/{version.version}", "sensitivity", {"texts": texts, "answers": answers, "seconds": _SECONDS}
+    )
     if document is not None:
         rows = [{"layer": str(row["layer"]), "format": row["format"], **_risen(row)} for row in document.rows]
         _sensitivity(rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,40 @@ def test_files_are_as_small_as_is_said(packed: Path, tiny_llama: Path) -> None:
     said = [precision.stored_bytes(weight, BITS[int(name.split(".")[2])]) for name, weight in original.items()]
     assert inside == sum(said)
     assert sum(said) < 0.25 * sum(weight.nbytes for weight in original.values())
+
+
+def test_what_was_trained_beside_packed_weights_is_what_is_merged(packed: Path, tiny_data: DatasetRef, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    from components.adapters.lora import Config as LoraConfig
+    from components.merge import merge
+    from components.train import sft
+    from components.verify import parity
+
+    trained, merged = empty_stage(tmp_path / "sft"), empty_stage(tmp_path / "merge")
+    config = sft.Config(lr=1e-2, batch_size=8, max_steps=4, logging_every=2, adapter=LoraConfig(r=4, alpha=8, ranks=(0, 2)))
+    sft.run(config, Inputs(tiny_data, {"model": ModelRef(packed, None, "")}), trained)
+    adapter = load_file(trained.out / "adapter" / "adapter_model.safetensors")
+    assert all(".layers.1." in name for name in adapter)
+    merge.run(merge.Config(), Inputs(tiny_data, {"model": ModelRef(packed, trained.out / "adapter", "")}), merged)
+    metrics = json.loads((merged.out / "metrics.json").read_bytes())
+    assert metrics["max_abs"] < 1e-4
+    plain, whole = load_file(merged.out / "model" / "model.safetensors"), load_model(ModelRef(packed, None, ""), trainable=True)[0]
+    assert set(plain) <= set(whole.state_dict())
+    untouched = "model.layers.0.mlp.up_proj.weight"
+    assert torch.equal(plain[untouched], whole.state_dict()[untouched])
+    assert "quantization_config" not in json.loads((merged.out / "model" / "config.json").read_bytes())
+    verified, copy = empty_stage(tmp_path / "verify"), ModelRef(packed, tmp_path / "copy", "")
+    shutil.copytree(trained.out / "adapter", tmp_path / "copy")
+    roles = {
+        "trained": ModelRef(packed, trained.out / "adapter", ""),
+        "reloaded": copy,
+        "merged": ModelRef(merged.out / "model", None, ""),
+    }
+    parity.run(parity.Config(prompts=2, continue_tokens=4), Inputs(tiny_data, roles), verified)
+    report = json.loads((verified.out / "metrics.json").read_bytes())
+    assert report["ok"] is True
+    assert report["merged"]["top1"] == 1.0
 
 
 def test_bits_come_from_the_recipe_or_the_search(tiny_llama: Path, tiny_data: DatasetRef, tmp_path: Path, packed: Path) -> None:
