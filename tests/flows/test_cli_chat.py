@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import pty
@@ -123,6 +124,23 @@ def test_tool_steps_show_and_are_traced(chat_server: Callable[..., Any], environ
     assert [span["name"] for span in json.loads(trace.read_text())["spans"]] == ["agent", "chat", "calculator", "chat"]
 
 
+def test_each_server_gets_the_token_that_is_its_own(
+    chat_server: Callable[..., Any], environment: dict[str, str], tmp_path: Path
+) -> None:
+    own, other = chat_server(lambda _: "own"), chat_server(lambda _: "other")
+    services = tmp_path / "home" / "services"
+    services.mkdir(parents=True)
+    running = [{"name": "models", "address": own.url.removesuffix("/v1"), "pid": 1, "restarts": 0}]
+    (services / "services.json").write_text(json.dumps({"supervisor": 1, "services": running}))
+    environment |= {"LAPIDAR_SERVER_TOKEN": "server-secret", "LAPIDAR_ENDPOINT_TOKEN": "endpoint-secret"}
+    with (services / "supervisor.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for model in ("tiny@champion", f"{own.url}#tiny/1", f"{other.url}#m"):
+            talk(environment, model, "-m", "Hello")
+    assert [headers["authorization"] for headers in own.headers] == ["Bearer server-secret"] * 2
+    assert [headers["authorization"] for headers in other.headers] == ["Bearer endpoint-secret"]
+
+
 def test_what_is_wrong_is_told_before_anything_starts(environment: dict[str, str]) -> None:
     assert "no model 'nowhere'" in talk(environment, "nowhere", "-m", "x", expected=2).stderr
     assert "nothing to answer" in talk(environment, "http://127.0.0.1:9/v1#m", "--json", expected=2).stderr
@@ -200,6 +218,7 @@ def test_a_server_of_its_own_lives_as_long_as_the_chat(environment: dict[str, st
     def servers() -> list[psutil.Process]:
         return [p for p in psutil.process_iter() if str(tiny_llama) in " ".join(_arguments(p)) and "serve" in _arguments(p)]
 
+    environment |= {"LAPIDAR_SERVER_TOKEN": "server-secret"}  # which that server asks for, too
     document = json.loads(talk(environment, str(tiny_llama), "-m", "Question: 1 + 1?", "--max-tokens", "5", "--json").stdout)
     assert document["tokens"]["completion"] == 5
     assert document["context"]["limit"] == 256

@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.responses import JSONResponse
 
 from components.artifacts import ModelRef
 from components.gate import Evidence, Gate
@@ -25,17 +26,18 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, tiny_sft: ModelRef, tiny_llama: Path) -> Path:
-    """Two versions: one trained as an adapter, and the model before quantization; the first is champion."""
+    """Two versions, one trained as an adapter, and the model before quantization; the first is champion. And ``remote``."""
     home = tmp_path_factory.mktemp("registered") / "home"
     merged = home.parent / "merged"
     plain_model(tiny_sft, "cpu").save_pretrained(str(merged))
     load_tokenizer(tiny_sft.base).save_pretrained(str(merged))
     assert tiny_sft.adapter is not None
     registry = Registry(Settings(home=home))
-    for digest, folders in (("d1", {"merged": merged, "adapter": tiny_sft.adapter}), ("d2", {"merged": tiny_llama})):
-        handle = registry.upload("tiny", folders, digest)
+    versions = [("tiny", "d1", {"merged": merged, "adapter": tiny_sft.adapter}), ("tiny", "d2", {"merged": tiny_llama})]
+    for name, digest, folders in [*versions, ("remote", "d3", {"merged": tiny_llama})]:
+        handle = registry.upload(name, folders, digest)
         stages = [{"name": "sft", "method": "sft", "key": "k" * 64}]
-        evidence = Evidence(digest=digest, dataset={}, recipe={"name": "tiny"}, stages=stages, evaluation={}, parity={"ok": True})
+        evidence = Evidence(digest=digest, dataset={}, recipe={"name": name}, stages=stages, evaluation={}, parity={"ok": True})
         registry.register(handle, evidence, Gate("pass", [], digest, None))
     promote(registry, "1")
     return home
@@ -123,3 +125,42 @@ def test_what_is_served_is_the_registered_model(small: Any, home: Path) -> None:
         expected = model.generate(torch.tensor([prompt]), max_new_tokens=16, do_sample=False)[0, len(prompt) :].tolist()
     assert choice["prompt_token_ids"] == prompt
     assert choice["choices"][0]["token_ids"] == expected
+
+
+def test_tokens_are_asked_for_and_a_versions_tag_gets_none(
+    serve: Callable[..., Any], chat_server: Callable[..., Any], home: Path
+) -> None:
+    """The upstream endpoint asks for the token that this server has for endpoints."""
+
+    def guarded(body: dict[str, Any]) -> Any:
+        return "well" if upstream.headers[-1].get("authorization") == "Bearer endpoint-secret" else JSONResponse({}, 401)
+
+    upstream = chat_server(guarded)
+    Registry(Settings(home=home)).note("models:/remote/1", {"lapidar.endpoint": f"{upstream.url}#m"})
+    secrets = {"LAPIDAR_SERVER_TOKEN": "server-secret", "LAPIDAR_ENDPOINT_TOKEN": "endpoint-secret"}
+    server = serve(f"named={upstream.url}#m", home=home, **secrets).wait()
+    bound = serve(home=home, **secrets, LAPIDAR_ENDPOINT_URL=upstream.url).wait()
+
+    def say(to: Any, model: str, token: str | None, path: str = "/v1/chat/completions") -> httpx.Response:
+        body = {"model": model, "messages": [{"role": "user", "content": "Hello"}]}
+        found: httpx.Response = to.post(path, json=body, headers={"Authorization": f"Bearer {token}"} if token else {})
+        return found
+
+    for path in ("/v1/chat/completions", "/v1/completions", "/lapidar/inspect"):
+        for token in (None, "wrong-secret", "endpoint-secret"):
+            refused = say(server, "named", token, path)
+            assert refused.status_code == 401
+            assert refused.headers["www-authenticate"] == "Bearer"
+            assert refused.json()["error"]["code"] == "invalid_api_key"
+    for path in ("/v1/models", "/v1/models/remote/1", "/metrics"):
+        assert httpx.get(f"{server.url}{path}").status_code == 401
+    assert not upstream.requests
+    assert say(server, "named", "server-secret").json()["choices"][0]["message"]["content"] == "well"
+    told = say(server, "remote/1", "server-secret")
+    assert told.status_code == 502
+    assert "no token was sent" in told.json()["error"]["message"]
+    assert "authorization" not in upstream.headers[-1]
+    answer = say(bound, "remote/1", "server-secret").json()
+    assert answer["choices"][0]["message"]["content"] == "well"
+    assert (answer["model"], answer["lapidar"]["version"]) == ("remote/1", "models:/remote/1")
+    assert "server-secret" not in str(upstream.headers)
