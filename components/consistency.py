@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from components.artifacts import Estimate
 from components.benchmarks._estimators import expected_majority, pass_at_k
-from components.benchmarks.own import exact, math_verify, multiple_choice, numeric
+from components.benchmarks._scorers import exact, math_verify, multiple_choice, numeric
 from components.errors import InputError
 from components.text import final_answer, number
 

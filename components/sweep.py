@@ -11,7 +11,7 @@ from typing import Any
 
 from components import methods
 from components.artifacts import Estimate
-from components.benchmarks.own import SCORERS
+from components.benchmarks._scorers import SCORERS
 from components.consistency import READERS
 from components.errors import InputError
 from components.inference.reading import Token

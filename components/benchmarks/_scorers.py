@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
+from typing import Protocol
 
 from components.benchmarks._math import read, same
 from components.text import holds_word
 
-Scorer = Callable[[Sequence[str], str, Sequence[str]], tuple[bool, str | None]]
 _GROUP = "['’\u00a0\u2009\u202f ]"
 _TOKEN = re.compile(
     r"(?P<sign>(?<![\w)])[-−])?(?:[$€£](?P<inner>[-−])?)?"
@@ -27,6 +27,14 @@ _ENGLISH = re.compile(r"(?P<whole>[1-9]\d{0,2}(?:,\d{3})+|\d*)(?:\.(?P<part>\d+)
 _OTHER = re.compile(r"(?P<whole>[1-9]\d{0,2}(?:\.\d{3})+|\d+)(?:,(?P<part>\d+))?")
 _LARGEST_POWER = _MOST_DIGITS = 400
 _FRACTION = re.compile(r"(\d+)/(\d+)")
+
+
+class Scorer(Protocol):
+    """Scores an answer."""
+
+    def __call__(self, targets: Sequence[str], answer: str, options: Sequence[str] = ()) -> tuple[bool, str | None]:
+        """(whether it is right, what was read in it or None); ``options`` are those of a question that has some."""
+
 
 _DECORATION = re.compile(r"[*_`$]|\\(?:boxed|text|textbf|mathrm|mathbf)\b|[{}]")
 _HEDGE = r"(?!\s*(?:/|\bor\b|\band\b|&)\s*\(?[A-Z]\)?(?![A-Za-z]))"
