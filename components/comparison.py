@@ -6,7 +6,6 @@ excludes zero **and** it is larger than the noise floor; everything else is *no 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Literal
 from components import floors as stored_floors
 from components import noise
 from components.artifacts import Estimate
+from components.data import records
 from components.errors import InputError
 from components.noise import Floor, Floors
 from components.paired import Paired, Pairing, family
@@ -155,12 +155,22 @@ def read_items(evaluation: Path) -> list[dict[str, Any]]:
     """All items of an evaluation, in the order of the dataset.
 
     Raises:
-        InputError: if the folder holds none.
+        InputError: if the folder holds none, or a line is torn, lacks a field, repeats an item or has a score that is no number.
     """
     file = evaluation / ITEMS
     if not file.is_file():
         raise InputError(f"{evaluation} holds no evaluation: it has no {ITEMS}; give the sealed output of an evaluate stage")
-    return [json.loads(line) for line in file.read_bytes().split(b"\n") if line]
+    found, seen = list(records.read(file)), dict[tuple[str, str], int]()
+    for number, item in enumerate(found, 1):
+        place = f"row {number} of {file}"
+        if lacking := next((name for name in ("benchmark", "id", "scores") if item.get(name) is None), None):
+            raise InputError(f"{place} has no {lacking!r}; an evaluated item needs benchmark, id and scores")
+        for metric, score in item["scores"].items():
+            if isinstance(score, bool) or not isinstance(score, (int, float)):
+                raise InputError(f"{place}: score {metric!r} is {score!r}, expected a number")
+        if (first := seen.setdefault((item["benchmark"], str(item["id"])), number)) != number:
+            raise InputError(f"{place} has the benchmark and id of row {first}; an item is evaluated once")
+    return found
 
 
 def _pairing(key: tuple[str, str], ours: Scores, theirs: Scores) -> Pairing:

@@ -43,12 +43,14 @@ def verdicts(
     with Journal(kept) as journal:
         _ask(judge, dict(zip(keys, conversations, strict=True)), max_tokens, journal)
         said = [journal.records.get(key) for key in keys]
-    found = [read(one["text"], one["cut"]) if one is not None else None for one in said]
-    if found and all(value is None for value in found):
+        found = [read(one["text"], one["cut"]) if one is not None else None for one in said]
+        useless = bool(found) and all(value is None for value in found)
+        outputs = journal.put_aside() if useless else kept
+    if useless:
         shown = next((" ".join(one["text"].split())[:_SHOWN] for one in said if one is not None), "")
         raise LapidarError(
             f"{judge} can't judge: none of its {len(found)} outputs ends in {form}; it says, for example, {shown!r}. "
-            f"No score is given; choose a judge that follows instructions. All outputs: {kept}"
+            f"No score is given; choose a judge that follows instructions. All outputs: {outputs}"
         )
     return found
 

@@ -192,9 +192,11 @@ def _items(name: str, rows: Iterable[Record], path: Path, item: Any) -> list[Rec
             made = item(row)
         except KeyError as error:
             have = ", ".join(row) or "nothing"
-            raise InputError(f"{place} has no {error.args[0]!r}; {name} needs it in every row, this one has {have}") from error
+            raise InputError(f"{place} has no {error.args[0]!r}; every row needs it, this one has {have}") from error
         except ValueError as error:
             raise InputError(f"{place}: {error}") from error
+        if half := _half_character(made):
+            raise InputError(f"{place}: {half!r} holds half a surrogate pair; write the character itself as UTF-8")
         made = {**made, "id": str(number if made["id"] is None else made["id"])}
         first = seen.setdefault(made["id"], number)
         if first != number:
@@ -203,6 +205,14 @@ def _items(name: str, rows: Iterable[Record], path: Path, item: Any) -> list[Rec
     if not found:
         raise InputError(f"{path} has no rows; {name} needs at least one item")
     return found
+
+
+def _half_character(value: Any, name: str = "") -> str | None:
+    """The name of a field whose text can't be written as UTF-8."""
+    if isinstance(value, str):
+        return name if value.encode("utf-8", "replace").decode() != value else None
+    inside = value.items() if isinstance(value, dict) else ((name, each) for each in value) if isinstance(value, list) else ()
+    return next((found for key, each in inside if (found := _half_character(each, name or str(key)))), None)
 
 
 def _write(path: Path, rows: Sequence[Record], protected: bool) -> None:

@@ -254,7 +254,8 @@ class Endpoint:
             if not isinstance(message, dict) or not isinstance(text := message.get("content") or "", str):
                 raise EndpointError(self.url, "answered with a choice that holds no message", "it isn't OpenAI-compatible")
             finish: Literal["stop", "length"] = "length" if choice.get("finish_reason") == "length" else "stop"
-            replies.append(Reply(text, finish, prompt, completion // len(choices)))
+            whole = text.encode("utf-8", "replace").decode()  # half a surrogate pair can't be written anywhere
+            replies.append(Reply(whole, finish, prompt, completion // len(choices)))
         return replies
 
     @cached_property

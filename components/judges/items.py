@@ -118,6 +118,8 @@ def read_answers(path: Path, prompts: Sequence[Prompt]) -> Answers:
                 f"{records.place(number, path)} answers another prompt than the one with its id {key!r}; "
                 "both sides must answer the same prompts"
             )
+        if key in texts:
+            raise InputError(f"{records.place(number, path)} answers the prompt {key!r} once more; keep one answer to a prompt")
         texts[key], authors[key] = answer, row.get("author")
     if missing := [prompt.id for prompt in prompts if prompt.id not in texts]:
         raise InputError(
@@ -163,7 +165,7 @@ def read_calibration(path: Path) -> list[Item]:
     """Pairs with people's verdicts.
 
     Raises:
-        InputError: if a row has no prompt, answer or label; names file, row and field.
+        InputError: if a row has no prompt, answer or label, or two share an id; names file, row and field.
     """
     if path.suffix == ".json":
         try:
@@ -174,7 +176,13 @@ def read_calibration(path: Path) -> list[Item]:
         rows = list(records.read(path))
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{path} holds no list of objects; {_CALIBRATION}")
-    return [_calibrated(row, number, path) for number, row in enumerate(rows, 1)]
+    found: dict[str, Item] = {}
+    for number, row in enumerate(rows, 1):
+        item = _calibrated(row, number, path)
+        if item.id in found:
+            raise InputError(f"{records.place(number, path)} has the id {item.id!r} of another row; give every pair its own")
+        found[item.id] = item
+    return list(found.values())
 
 
 _CALIBRATION = "a calibration row needs 'prompt', 'a', 'b' and 'label' (a, b or tie) or 'labels'"

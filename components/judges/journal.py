@@ -33,6 +33,10 @@ class Journal:
         self._file.write(json.dumps(self.records[key], ensure_ascii=True).encode() + b"\n")
         self._file.flush()
 
+    def put_aside(self) -> Path:
+        """Takes the file out of the way, because its records are of no use; returns where it is now."""
+        return self.path.replace(self.path.with_name(f"{self.path.stem}.unusable{self.path.suffix}"))
+
     def __enter__(self) -> Self:
         return self
 

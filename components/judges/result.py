@@ -208,7 +208,7 @@ def _judged(
             error.args = (f"{error}; {len(journal.records)} verdicts are kept, run again to go on",)
         raise
     if all(one.outcome is None for one in judged):
-        raise NoVerdict(_no_verdict(judge.identity, judged, journal.path))
+        raise NoVerdict(_no_verdict(judge.identity, judged, journal.put_aside()))
     return judged
 
 

@@ -96,3 +96,23 @@ def test_many_benchmarks_are_corrected_and_it_is_said() -> None:
     found = compare(ours, theirs)
     assert {each.call for each in found} == {"no difference shown"}
     assert all(each.paired.family == 6 and "corrected for 6 comparisons" in each.text() for each in found)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"id": "0"}, "row 3 of .* has the benchmark and id of row 1"),
+        ({"scores": {"accuracy": float("nan")}}, r"row 3 of items.jsonl isn't valid JSON \(NaN is no JSON value"),
+        ({"scores": {"accuracy": None}}, "row 3 of .*: score 'accuracy' is None, expected a number"),
+        ({"scores": {"accuracy": "1"}}, "row 3 of .*: score 'accuracy' is '1', expected a number"),
+        ({"scores": None}, "row 3 of .* has no 'scores'"),
+        (None, "row 3 of items.jsonl isn't valid JSON"),
+    ],
+)
+def test_items_that_nothing_may_rest_on_are_refused(tmp_path: Path, changed: dict[str, Any] | None, said: str) -> None:
+    folder = evaluation(tmp_path / "a", [1.0, 0.0])
+    with (folder / "items.jsonl").open("a") as file:
+        whole = json.dumps({"benchmark": "sums", "id": "9", "scores": {"accuracy": 1.0}} | (changed or {}))
+        file.write(whole if changed else whole[:-9])
+    with pytest.raises(InputError, match=said):
+        read_items(folder)

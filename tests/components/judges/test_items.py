@@ -55,6 +55,10 @@ def test_wrong_prompts_are_named(tmp_path: Path, rows: list[Any], message: str) 
         ([{"id": "1", "prompt": "Name an even prime.", "answer": "2"}], "answers another prompt than the one with its id '1'"),
         ([{"id": "1", "prompt": "Name a prime."}], "row 1 of rows.jsonl has no 'answer'"),
         ([{"id": "1", "answer": "7"}], "row 1 of rows.jsonl has no 'prompt'"),
+        (
+            [{"id": "1", "prompt": "Name a prime.", "answer": a} for a in "72"],
+            "row 2 of rows.jsonl answers the prompt '1' once",
+        ),
     ],
 )
 def test_wrong_answers_are_named(tmp_path: Path, rows: list[Any], message: str) -> None:

@@ -119,12 +119,17 @@ def test_an_endpoint_that_dies_leaves_no_report_and_the_next_call_goes_on(
 def test_a_judge_without_a_verdict_is_told_so_with_what_it_says(
     chat_server: Callable[..., Any], sides: list[str], asked: list[Prompt], settings: Settings
 ) -> None:
-    judge = ChatJudge(
-        Endpoint(chat_server(lambda _: "Once upon a time").url, "m"), "endpoint", prompts.load("pairwise-1"), concurrency=4
-    )
+    from starlette.responses import Response
+
+    says: list[Any] = ["Once upon a time"]
+    judge = ChatJudge(Endpoint(chat_server(lambda _: says[0]).url, "m"), "endpoint", prompts.load("pairwise-1"), concurrency=4)
     with pytest.raises(result.NoVerdict, match=r"none of 12 items has a verdict.*\[\[A\]\].*'Once upon a time'.*No score is given"):
         result.compare(judge, open_sides(sides[:2], settings), asked, settings)
     assert not list(settings.root.rglob("report.json"))
+    says[0] = Response(
+        b'{"choices": [{"message": {"content": "[[A]] \\ud800"}}]}'
+    )  # what was of no use isn't kept for the next call; half a character is no reason to lose the rest
+    assert result.read_report(result.compare(judge, open_sides(sides[:2], settings), asked, settings))["pairs"][0]["ties"] == 12
 
 
 def test_models_answer_the_prompts_and_what_they_said_is_kept(
