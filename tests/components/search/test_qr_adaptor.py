@@ -71,14 +71,25 @@ def test_a_restart_ends_where_an_uninterrupted_search_does(searched: Stage, inpu
 
 
 @pytest.mark.slow
+def test_what_was_measured_before_is_not_measured_again(searched: Stage, inputs: Inputs, tmp_path: Path) -> None:
+    lines = [json.loads(line) for line in (searched.work / "trials.jsonl").read_text().splitlines()]
+    planted = next(i for i, line in enumerate(lines) if json.loads(line["key"])[0] == front.read(searched.out)["trials"][0]["bits"])
+    lines[planted]["losses"] = [0.125] * 8
+    again = empty_stage(tmp_path / "again")
+    (again.work / "trials.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    qr_adaptor.run(CONFIG, inputs, again)
+    assert 0.125 in {trial["loss"] for trial in front.read(again.out)["trials"]}
+
+
+@pytest.mark.slow
 def test_a_trial_is_what_the_stages_make_of_it(searched: Stage, inputs: Inputs, tmp_path: Path) -> None:
-    """Bytes of the chosen configuration are those of the files, and its layers without a rank have no adapter."""
+    """A configuration's bytes are those of the files, and its layers without a rank have no adapter."""
     from safetensors.torch import load_file
 
     from components.quantize import mixed
     from components.train import sft
 
-    chosen = front.read(searched.out)["chosen"]
+    chosen = next(t for t in front.read(searched.out)["trials"] if 0 in t["ranks"] and any(t["ranks"]))
     assert inputs.data is not None
     choice = LayerChoice(tuple(chosen["bits"]), tuple(chosen["ranks"]), "d")
     quantized, trained = empty_stage(tmp_path / "mixed"), empty_stage(tmp_path / "sft")
