@@ -134,7 +134,7 @@ def test_settings_that_leave_nothing_to_search() -> None:
 
 
 def test_too_few_rows(inputs: Inputs, new_stage: Callable[..., Stage]) -> None:
-    with pytest.raises(InputError, match="the sft split has 40 rows, and a search holds twice search.rows out"):
+    with pytest.raises(InputError, match=r"the sft split has 40 rows, and a search holds twice search\.rows out"):
         qr_adaptor.run(CONFIG.model_copy(update={"rows": 20}), inputs, new_stage())
 
 
