@@ -18,7 +18,6 @@ from components.search._propose import first, propose
 from components.stage import Stage
 from tests.conftest import empty_stage
 
-pytest.importorskip("optuna")
 SETTINGS: dict[str, Any] = {"rows": 8, "steps": 3, "genetic": 7, "bayesian": 3, "population": 4, "seeds": 2}
 SETTINGS |= {"bits": (2, 4, 8), "ranks": (0, 2, 4), "lr": 1e-2, "batch_size": 8, "max_length": 160}
 CONFIG = qr_adaptor.Config(**SETTINGS, adapter=LoraConfig(r=4, alpha=8))
