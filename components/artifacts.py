@@ -90,11 +90,13 @@ class BenchmarkRef:
 
     Attributes:
         md5: DVC's md5 of the folder (``….dir``).
+        judge: digest of the model on this machine that judges the answers, if one does.
     """
 
     name: str
     path: Path
     md5: str
+    judge: str = ""
 
 
 @dataclass(frozen=True)

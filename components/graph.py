@@ -234,6 +234,7 @@ def input_digests(node: Node, given: Inputs) -> dict[str, str]:
     """Digests of the models, the dataset splits and the benchmarks' data that a stage reads."""
     digests = {f"model:{role}": model.digest for role, model in given.models.items()}
     digests |= {f"benchmark:{name}": ref.md5 for name, ref in given.benchmarks.items()}
+    digests |= {f"judge:{name}": ref.judge for name, ref in given.benchmarks.items() if ref.judge}
     if given.choice is not None:
         digests["choice:layers"] = given.choice.digest
     if given.data is not None:

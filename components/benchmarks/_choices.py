@@ -64,7 +64,7 @@ def likelihood_task(
 
     def results(row: Record, found: Sequence[tuple[float, bool]]) -> dict[str, Any]:
         values = [value for value, _ in found]
-        if max(values) == -math.inf:  # the prompt doesn't fit: no option is the first by chance
+        if max(values) == -math.inf or any(map(math.isnan, values)):  # it doesn't fit, or the model is broken: no letter by chance
             return {MAIN: 0.0, "parsed": 0.0, "extracted": [None]}
         chosen = max(range(len(values)), key=values.__getitem__)
         return {MAIN: float(chosen == right(row)), **extra(row, chosen), "parsed": 1.0, "extracted": [labels(row)[chosen]]}

@@ -154,16 +154,8 @@ def _judged(settings: dict[str, Any], config: Config, inputs: Inputs) -> dict[st
 
 def source_of(config: Config) -> Source:
     """How rows of the set's file become items."""
-    licence = "the team's own"
-    if config.judge is not None and (Path(config.judge) / "config.json").exists():
-        licence += f", judged by {hashlib.sha256(_weights(Path(config.judge))).hexdigest()[:16]}"  # another judge, another version
-    return Source(item=lambda row: _item(row, config.scorer), sample=SAMPLES[config.scorer], about=config.path, licence=licence)
-
-
-def _weights(folder: Path) -> bytes:
-    from components.store import folder_hashes
-
-    return repr(sorted(folder_hashes(folder).items())).encode()
+    own = "the team's own"
+    return Source(item=lambda row: _item(row, config.scorer), sample=SAMPLES[config.scorer], about=config.path, licence=own)
 
 
 def _item(row: Record, scorer: str) -> Record:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def need(chosen: Iterable[MethodConfig], settings: Settings) -> dict[str, Benchm
     Raises:
         InputError: if one isn't there, saying how to get it (nothing is fetched), or has fewer examples than are asked for.
     """
-    found = {}
+    found: dict[str, BenchmarkRef] = {}
     for config in chosen:
         if (name := getattr(config, "stored", lambda: None)()) is None:
             continue
@@ -46,8 +47,7 @@ def need(chosen: Iterable[MethodConfig], settings: Settings) -> dict[str, Benchm
         else:
             raise InputError(how(name, settings))
         _check_examples(config, ref)
-        _check_judge(config, settings)
-        found[name] = ref
+        found[name] = _judged(config, ref, found, settings)
     return found
 
 
@@ -57,17 +57,17 @@ def look(chosen: Iterable[MethodConfig], settings: Settings) -> tuple[dict[str, 
     Raises:
         InputError: if a team's own file is wrong, or there are fewer examples than are asked for.
     """
-    found, missing = {}, []
+    found: dict[str, BenchmarkRef] = {}
+    missing: list[str] = []
     for config in chosen:
         if (name := getattr(config, "stored", lambda: None)()) is None:
             continue
-        _check_judge(config, settings)
         if getattr(config, "path", None) is not None:
             if (ref := _as_given(config, name, settings)) is not None:  # else the run stores it
-                found[name] = ref
+                found[name] = _judged(config, ref, found, settings)
         elif (ref := find(name, settings)) is not None:
             _check_examples(config, ref)
-            found[name] = ref
+            found[name] = _judged(config, ref, found, settings)
         else:
             missing.append(how(name, settings))
     return found, missing
@@ -88,14 +88,15 @@ def _check_examples(config: Any, ref: BenchmarkRef) -> None:
         draw(config, _stored.examples(ref), _stored.items(ref))
 
 
-def _check_judge(config: Any, settings: Settings) -> None:
-    """Refuses a judging model that isn't there; an endpoint is asked by the stage."""
+def _judged(config: Any, ref: BenchmarkRef, found: Mapping[str, BenchmarkRef], settings: Settings) -> BenchmarkRef:
+    """The same with the digest of the model that judges it, which has to be there; an endpoint has none and is asked later."""
+    before = found[ref.name].judge if ref.name in found else ""
     if (judge := getattr(config, "judge", None)) is None:
-        return
+        return ref
     if is_endpoint(judge):
         connect(judge, settings)
-    else:
-        local_ref(judge, settings)
+        return replace(ref, judge=before)
+    return replace(ref, judge=" ".join(filter(None, (before, local_ref(judge, settings).digest))))
 
 
 def _given(config: Any) -> tuple[Source, Path, Iterable[Record], Solved | None]:

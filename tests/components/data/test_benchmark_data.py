@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from components.benchmarks._task import chosen, stored
 from components.data import benchmarks, needs, tables, veil
 from components.errors import InputError
 from components.evaluate import harness
+from components.graph import Node, input_digests
 from components.settings import Settings
 
 QUESTION = "A\u0085 B\u2028 C?"
@@ -225,6 +227,26 @@ def test_more_examples_than_there_are_is_told_before_a_run(tmp_path: Path) -> No
             asked([mine], home)
     with pytest.raises(ValueError, match=r"num_fewshot=2 is for benchmarks over a dataset's held-out split.*set their 'shots'"):
         harness.Config(num_fewshot=2, benchmarks=[gsm8k.Config()])
+
+
+def test_another_judge_on_this_machine_is_another_evaluation(tiny_llama: Path, tmp_path: Path) -> None:
+    home, judge = Settings(home=tmp_path / "home"), tmp_path / "judge"
+    shutil.copytree(tiny_llama, judge)
+    config = own.Config(path=str(jsonl(tmp_path / "a.jsonl", [{"prompt": "Q?", "answer": "a"}])), scorer="judge", judge=str(judge))
+    node = Node("evaluate.base", "evaluate", "harness", harness.Config(benchmarks=[config]), (), {})
+    digests = []
+    for _ in range(2):
+        found = needs.need([config], home)
+        assert found == needs.look([config], home)[0]
+        digests.append(input_digests(node, Inputs(None, {}, found)))
+        content = bytearray((judge / "model.safetensors").read_bytes())
+        content[-1] ^= 1
+        (judge / "model.safetensors").write_bytes(content)
+    (name,) = found
+    assert digests[0][f"judge:{name}"] != digests[1][f"judge:{name}"]
+    assert digests[0][f"benchmark:{name}"] == digests[1][f"benchmark:{name}"]
+    with pytest.raises(InputError, match="there is no model 'nowhere'"):
+        needs.need([config.model_copy(update={"judge": "nowhere"})], home)
 
 
 def test_own_sets_are_called_like_their_files_and_looking_stores_nothing(tmp_path: Path) -> None:
