@@ -66,6 +66,13 @@ def prepare_environment() -> None:
     os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
     os.environ["MLFLOW_ALLOW_MODEL_CODE_EXECUTION"] = "false"
     os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+
+
+def load() -> None:
+    """Imports MLflow, which takes seconds: whoever limits the time of a question does this before."""
+    prepare_environment()
+    import mlflow  # noqa: F401
 
 
 def connect(settings: Settings, uri: str | None, experiment: str) -> Connection:
@@ -75,7 +82,7 @@ def connect(settings: Settings, uri: str | None, experiment: str) -> Connection:
         mlflow.exceptions.MlflowException: if the tracker doesn't answer.
 
     """
-    prepare_environment()
+    load()
     from mlflow import MlflowClient
 
     for name in ("mlflow", "alembic"):

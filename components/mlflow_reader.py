@@ -246,6 +246,7 @@ class History:
 
     def _each(self, actions: Sequence[Callable[[Connection], Result]]) -> list[Result]:
         """Answers to questions that are asked beside each other."""
+        mlflow_client.load()  # on a busy machine its import alone takes longer than MLflow may take to answer
         futures = [self._pool.submit(lambda do: do(self._connection()), action) for action in actions]
         try:
             return [future.result(self._seconds) for future in futures]

@@ -95,9 +95,11 @@ def winner(texts: tuple[str, ...], chosen: ChatSettings) -> int:
 
 def _details(chosen: ChatSettings, progress: Progress, best: int) -> dict[str, Any]:
     use = progress.use
+    stopped = any(reply.finish == "stopped" for reply in progress.replies)  # of several samples the best one may have ended before
+    finish = progress.replies[best].finish if len(progress.replies) > best else progress.finish
     found: dict[str, Any] = {
         "settings": chosen.changed(),
-        "finish": progress.replies[best].finish if len(progress.replies) > best else progress.finish,
+        "finish": "stopped" if stopped else finish,
         "seconds": round(progress.seconds, 3),
         "first": None if progress.first is None else round(progress.first, 3),
         "rate": None if progress.rate is None else round(progress.rate, 1),

@@ -79,7 +79,8 @@ def meter(conversation: Conversation) -> None:
     context = use.get("context") or {}
     if not context.get("limit"):
         return
-    taken = min(context["limit"], context["prompt"] + (use.get("completion_tokens") or 0))
+    samples = len((last.details.get("samples") if last else None) or "1")  # each of several has the context for itself
+    taken = min(context["limit"], context["prompt"] + (use.get("completion_tokens") or 0) // samples)
     share = taken / context["limit"]
     words = t("chat.context", taken=numbers.number(taken), limit=numbers.number(context["limit"]), share=f"{share:.0%}")
     st.progress(share, text=words + (f" · {t('chat.context_full')}" if share > 0.9 else ""))
