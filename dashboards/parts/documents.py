@@ -87,7 +87,8 @@ def heat(
     drawn: Any = base.mark_rect().encode(color=alt.Color(value, type="quantitative", title=title, scale=scale, **beside))
     if text:
         colour = alt.condition(f"datum['{value}'] > {(least + most) / 2}", alt.value("white"), alt.value(charts.ink()))
-        drawn += base.mark_text(fontSize=11).encode(text=alt.Text(text, type="nominal"), color=colour)
+        room = alt.ExprRef(f"width / {len({row[x] for row in rows})} - 4")  # what doesn't fit into its cell is cut
+        drawn += base.mark_text(fontSize=11, limit=room).encode(text=alt.Text(text, type="nominal"), color=colour)
     charts.draw(drawn, height=height, key=key, alt_text=title)
 
 

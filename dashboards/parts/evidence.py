@@ -56,7 +56,7 @@ def parity(found: Mapping[str, Any]) -> list[dict[str, Any]]:
         {
             t("evidence.hand_over"): name,
             t("evidence.holds"): "✓" if found[name].get("ok") else "✗",
-            t("evidence.top1"): numbers.number(found[name].get("top1")),
+            t("evidence.top1"): numbers.share(found[name].get("top1")),
             t("evidence.kl"): numbers.number(found[name].get("kl")),
             t("evidence.logits"): numbers.number(found[name].get("max_logit_difference")),
         }
@@ -69,7 +69,7 @@ def _origin(evidence: Mapping[str, Any]) -> list[tuple[str, Any]]:
     dataset, code, recipe = evidence["dataset"], evidence["code"], evidence["recipe"]
     clean = {True: t("evidence.clean"), False: t("evidence.unclean")}.get(code.get("clean"), t("evidence.unknown"))
     return [
-        (t("evidence.dataset"), f"{dataset.get('md5')} @ {str(dataset.get('revision'))[:12]}"),
+        (t("evidence.dataset"), " @ ".join(str(part)[:12] for part in (dataset.get("md5"), dataset.get("revision")) if part)),
         (t("evidence.recipe"), recipe.get("name")),
         (t("evidence.base"), (recipe.get("model") or {}).get("source")),
         (t("evidence.code"), f"{str(code.get('revision'))[:12]} ({clean})"),

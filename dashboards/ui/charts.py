@@ -124,7 +124,7 @@ def histogram(rows: Any, low: str, high: str, count: str, titles: tuple[str, str
         alt.Chart(records(rows))
         .mark_bar(color=PALETTE[0])
         .encode(
-            x=alt.X(low, type="quantitative", title=titles[0], scale=alt.Scale(zero=False), axis=_whole(10)),
+            x=alt.X(low, type="quantitative", bin="binned", title=titles[0], scale=alt.Scale(zero=False), axis=_whole(10)),
             x2=alt.X2(high),
             y=alt.Y(count, type="quantitative", title=titles[1], axis=alt.Axis(tickCount=4)),
             tooltip=[alt.Tooltip(each, type="quantitative", format=",") for each in (low, count)],

@@ -178,7 +178,7 @@ def log(found: RunDetail) -> None:
     for stage in found.stages:
         if stage.status in ("running", "failed", "killed") and (text := run_files.stage_log(settings(), stage.key)):
             st.caption(safe.plain(stage.stage))
-            safe.code(text, height=320)
+            safe.code(_settled(text), height=320)
     text = run_files.log(settings(), found.row.id)
     report = run_files.report(settings(), found.row.id) or {}
     if error := report.get("error"):
@@ -189,9 +189,14 @@ def log(found: RunDetail) -> None:
             _again(report),
         )
     if text:
-        safe.code(text, height=420)
+        safe.code(_settled(text), height=420)
     elif not error:
         states.empty(t("run.no_log"), t("run.no_log_todo"), icon=":material/article:")
+
+
+def _settled(text: str) -> str:
+    """A log as a terminal shows it in the end: what a progress bar wrote over is gone."""
+    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
 
 
 def _again(report: dict[str, Any]) -> str:

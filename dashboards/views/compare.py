@@ -207,8 +207,9 @@ def _packages(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
 
 def _cost(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
     found = costs(runs)
-    stages = list(dict.fromkeys(stage for each in found for stage in each["stages"]))
-    rows = [{"stage": s, "run": names[e["run"]], "seconds": e["stages"][s]} for e in found for s in stages if s in e["stages"]]
+    longest = sorted(found, key=lambda each: -len(each["stages"]))
+    stages = list(dict.fromkeys(stage for each in longest for stage in each["stages"]))
+    rows = [{"stage": s, "run": names[e["run"]], "seconds": e["stages"][s]} for s in stages for e in found if s in e["stages"]]
     if rows:
         chart = charts.grouped(rows, "seconds", "stage", "run", list(names.values()), t("compare.seconds"))
         charts.draw(chart, 100 + (10 + 8 * len(runs)) * len(stages), key="cost", alt_text=t("compare.part_cost"))

@@ -109,7 +109,8 @@ def _figures(known: profile.Profile) -> None:
         width="stretch",
     )
     places = st.columns(2)
-    for number, (name, spread) in enumerate(known.lengths.items()):
+    varied = [(name, spread) for name, spread in known.lengths.items() if spread["least"] < spread["most"]]
+    for number, (name, spread) in enumerate(varied):
         rows = [{"low": low, "high": high, "rows": count} for low, high, count in spread["bins"]]
         chart = charts.histogram(rows, "low", "high", "rows", (f"{name}: {t('data.words')}", t("data.rows")))
         with places[number % 2]:

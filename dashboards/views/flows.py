@@ -63,7 +63,7 @@ def _runs(prefect: Orchestrator) -> None:
         return
     number = paging.turn(-(-total // _PAGE), total)
     for run in prefect.runs(wanted, (number - 1) * _PAGE, _PAGE):
-        with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        with st.container(border=True, horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
             st.markdown(f"{badge(run)} **{safe.plain(run['name'])}**  \n{_when(run)}")
             page_state.link("flows", t("flows.open"), {"run": run["id"]}, ":material/chevron_right:")
 

@@ -72,7 +72,7 @@ def _head(found: RunDetail) -> None:
         page_state.link("compare", t("run.compare"), {"runs": [row.id]}, icon=":material/stacked_line_chart:")
         if row.version:
             page_state.link(
-                "registry", safe.plain(row.version), page_state.version(row.version), icon=":material/workspace_premium:"
+                "registry", safe.plain(_version(row.version)), page_state.version(row.version), icon=":material/workspace_premium:"
             )
         _outside(found)
     if shown := [(name, parts) for name, parts in row.scores.items() if "@" not in name][:_SCORES]:
@@ -88,6 +88,11 @@ def _head(found: RunDetail) -> None:
                     border=True,
                     width=230,
                 )
+
+
+def _version(uri: str) -> str:
+    """``models:/name/3`` as people say it."""
+    return uri.removeprefix("models:/").replace("/", " ")
 
 
 def _outside(found: RunDetail) -> None:

@@ -149,8 +149,9 @@ def _cells(row: RunRow, names: list[str]) -> dict[str, Any]:
 
 def _columns() -> dict[str, Any]:
     link = st.column_config.LinkColumn(t("runs.run"), display_text=r"[?&]id=([^&]+)", width="medium", pinned=True)
-    began = st.column_config.DatetimeColumn(t("runs.began"), format="YYYY-MM-DD HH:mm")
-    return {t("runs.run"): link, t("runs.began"): began}
+    began = st.column_config.DatetimeColumn(t("runs.began"), format="MMM D, HH:mm", width=105)
+    narrow = {t(f"runs.{name}"): st.column_config.TextColumn(width=88) for name in ("status", "took", "gate")}
+    return {t("runs.run"): link, t("runs.began"): began, **narrow}
 
 
 def _marked(status: str) -> str:
