@@ -196,13 +196,19 @@ def _data(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
 def _packages(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
     """What the locks pin differently, and what the stages really ran with."""
     st.markdown(f"**{t('compare.locks')}**")
-    pinned, unknown = locks_differ(runs, _PROJECT)
+    pinned, unknown = _locks(tuple(run.row.id for run in runs), runs)
     if pinned or not unknown:
         _differences(pinned, names, t("compare.package"), t("compare.same_lock"), "lock-diff")
     if unknown:
         st.caption(t("compare.lock_unknown", runs=", ".join(names[run] for run in unknown)))
     st.markdown(f"**{t('compare.ran_with')}**")
     _differences(packages_differ(runs, settings()), names, t("compare.package"), t("compare.same_packages"), "package-diff")
+
+
+@st.cache_data(ttl=300, max_entries=50, show_spinner=False)
+def _locks(ids: tuple[str, ...], _runs: Sequence[RunDetail]) -> tuple[list[Difference], list[str]]:
+    """Kept, since a lock that nobody has is looked for in the whole history."""
+    return locks_differ(_runs, _PROJECT)
 
 
 def _cost(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
