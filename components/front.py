@@ -8,10 +8,12 @@ Sample (shortened)::
                 …],
      "reference": {"format": "nf4", "rank": 16, "loss": 0.62, "bytes": 94208}, "budget": 94208,
      "chosen": {"number": 7, "bits": [3, 8], "ranks": [0, 16], "loss": 0.60, "bytes": 90000},
-     "confirmed": {"seeds": 3, "reference": {…}, "chosen": {…}, "difference": {"value": -0.01, "low": …, "high": …, "n": 64}},
+     "confirmed": {"seeds": 3, "steps": 30, "reference": {…}, "chosen": {…},
+                   "difference": {"value": -0.01, "low": -0.02, "high": -0.001, "n": 64}},
      "why": "…"}
 
-Losses are nats a token of the answers; ``confirmed`` is measured on rows that nothing was chosen on.
+Losses are nats a token of the answers after a few steps of training; ``confirmed`` is measured on rows that nothing was chosen
+on.
 """
 
 from __future__ import annotations

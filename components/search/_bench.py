@@ -97,7 +97,9 @@ class Bench:
         ours, theirs = means(chosen["bits"], chosen["ranks"]), means("nf4", [self.rank] * len(self.parts))
         differences = [a - b for a, b in zip(ours, theirs, strict=True)]
         named = {"chosen": ours, "reference": theirs, "difference": differences}
-        return {"seeds": self.config.seeds} | {name: asdict(bootstrap_mean(values)) for name, values in named.items()}
+        return {"seeds": self.config.seeds, "steps": self.config.steps} | {
+            name: asdict(bootstrap_mean(values)) for name, values in named.items()
+        }
 
     def _measure(self, bits: Any, ranks: Sequence[int], seed: int, held: str) -> tuple[list[float], int]:
         key = json.dumps([bits if isinstance(bits, str) else list(bits), list(ranks), seed, held])

@@ -33,9 +33,10 @@ def searched(version: Version, recipe: Mapping[str, Any]) -> dict[str, Any] | No
     return found
 
 
-def selected(found: Mapping[str, Any]) -> str:
-    """The layers that got an adapter, in words."""
-    return ", ".join(str(i) for i, rank in enumerate(found["chosen"]["ranks"]) if rank)
+def selected(ranks: Sequence[int]) -> tuple[str, str]:
+    """(layers that got an adapter, their ranks), in words."""
+    kept = {str(i): str(rank) for i, rank in enumerate(ranks) if rank}
+    return ", ".join(kept), ", ".join(dict.fromkeys(kept.values()))
 
 
 def draw(found: Mapping[str, Any], name: str) -> None:
@@ -91,10 +92,12 @@ def _verdict(found: Mapping[str, Any]) -> None:
     st.markdown(f"{icons[verdict]} {t(f'layers.{verdict}', rank=reference['rank'])}")
     left, middle, right = st.columns(3)
     left.metric(t("layers.loss"), numbers.interval(confirmed["chosen"]), border=True)
-    middle.metric(t("layers.difference"), numbers.interval(difference, signed=True), border=True)
+    apart = f"{difference['value']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}]"
+    middle.metric(t("layers.difference"), apart, border=True)
     sizes = f"{numbers.size(chosen['bytes'])} / {numbers.size(reference['bytes'])}"
     right.metric(t("layers.sizes"), sizes, border=True)
-    st.caption(t("layers.how", n=difference["n"], seeds=confirmed["seeds"], rank=reference["rank"]))
+    how = {"n": difference["n"], "seeds": confirmed["seeds"], "steps": confirmed["steps"], "rank": reference["rank"]}
+    st.caption(t("layers.how", **how))
 
 
 def _front(found: Mapping[str, Any]) -> None:

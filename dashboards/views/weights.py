@@ -41,15 +41,13 @@ def page() -> None:
 def _recipe(recipe: Mapping[str, Any], found: Mapping[str, Any] | None) -> None:
     """Which layers were chosen to be adapted: by a search of bits and ranks, or by the recipe itself."""
     adapter = (recipe.get("sft") or {}).get("adapter") or {}
-    between, ranks = adapter.get("layers"), adapter.get("ranks")
-    if found is not None:
-        what = layers.selected(found)
-    elif ranks is not None:
-        what = ", ".join(str(i) for i, rank in enumerate(ranks) if rank)
-    else:
-        what = t("weights.all_layers") if between is None else "–".join(map(str, between))
-    modules, rank = safe.plain(adapter.get("target_modules") or "–"), adapter.get("r", "–")
-    st.markdown(f"**{t('weights.selected')}** {safe.plain(what)} · {modules} · r={rank}")
+    between, rank = adapter.get("layers"), adapter.get("r", "–")
+    what = t("weights.all_layers") if between is None else "–".join(map(str, between))
+    ranks = found["chosen"]["ranks"] if found is not None else adapter.get("ranks")
+    if ranks:
+        what, rank = layers.selected(ranks)
+    modules = safe.plain(adapter.get("target_modules") or "–")
+    st.markdown(f"**{t('weights.selected')}** {safe.plain(what)} · {modules} · r={safe.plain(rank)}")
     if found is None:
         st.caption(t("weights.no_search"))
 

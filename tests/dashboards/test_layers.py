@@ -36,7 +36,7 @@ def searched(difference: float, spread: float) -> dict[str, Any]:
         }
         for i, step in enumerate(("sensitivity", "genetic", "bayesian"))
     ]
-    confirmed = {"seeds": 3, "chosen": interval(0.8, 0.1), "reference": interval(0.8 - difference, 0.1)}
+    confirmed = {"seeds": 3, "steps": 30, "chosen": interval(0.8, 0.1), "reference": interval(0.8 - difference, 0.1)}
     return {
         "schema": 1,
         "bits": [2, 3, 4],
@@ -98,9 +98,9 @@ def test_a_verdict_is_what_the_interval_says(weights: Callable[..., AppTest], di
     page = weights(searched(difference, spread))
     words = words_of(page)
     assert said in words
-    assert "Layers chosen for training:** 1 " in words
+    assert "Layers chosen for training:** 1 · all-linear · r=8" in words
     figures = {metric.label: metric.value for metric in page.metric}
-    assert figures["Difference to uniform NF4"].startswith(f"{difference:+.3f} [")
+    assert figures["Difference to uniform NF4"].startswith(f"{difference:+.4f} [")
     assert figures["Layers and adapter: chosen / uniform"] == "10.0 kB / 10.5 kB"
     rows = page.dataframe[0].value
     assert list(rows["chosen"]) == [False, False, True]
