@@ -7,8 +7,8 @@
    2310.20708).
 
 Of what was tried and takes no more bytes than uniform NF4 with the recipe's rank, the lowest loss is chosen. Chosen and uniform
-are then trained again with other seeds, as few steps, and compared on rows that nothing was chosen on. Other than in the paper, trials are
-compared by their loss, not by a benchmark's score: that takes fewer rows.
+are then trained again with other seeds, as few steps, and compared on rows that nothing was chosen on. Other than in the paper,
+trials are compared by their loss, not by a benchmark's score: that takes fewer rows.
 
 Rows come from the ``sft`` split alone: what the evaluation asks stays unseen.
 """
