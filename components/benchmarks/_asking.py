@@ -66,7 +66,7 @@ def _ask(judge: str, asked: dict[str, list[Message]], max_tokens: int, journal: 
     try:
         open_chat(judge, Settings(), _SECONDS).chat_many([asked[key] for key in missing], max_tokens=max_tokens, on_reply=take)
     except EndpointError as error:
-        if error.hopeless or not error.replies:
-            there = sum(key in journal.records for key in asked)
+        there = sum(key in journal.records for key in asked)
+        if error.hopeless or not there:
             error.args = (f"{error}; {there} of {len(asked)} verdicts of this judge are kept, run again to go on",)
             raise

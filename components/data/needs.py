@@ -47,7 +47,7 @@ def need(chosen: Iterable[MethodConfig], settings: Settings) -> dict[str, Benchm
         else:
             raise InputError(how(name, settings))
         _check_examples(config, ref)
-        found[name] = _judged(config, ref, found, settings)
+        found[name] = _with(_judge(config, settings), ref, found)
     return found
 
 
@@ -62,12 +62,13 @@ def look(chosen: Iterable[MethodConfig], settings: Settings) -> tuple[dict[str, 
     for config in chosen:
         if (name := getattr(config, "stored", lambda: None)()) is None:
             continue
+        judge = _judge(config, settings)
         if getattr(config, "path", None) is not None:
             if (ref := _as_given(config, name, settings)) is not None:  # else the run stores it
-                found[name] = _judged(config, ref, found, settings)
+                found[name] = _with(judge, ref, found)
         elif (ref := find(name, settings)) is not None:
             _check_examples(config, ref)
-            found[name] = _judged(config, ref, found, settings)
+            found[name] = _with(judge, ref, found)
         else:
             missing.append(how(name, settings))
     return found, missing
@@ -88,15 +89,20 @@ def _check_examples(config: Any, ref: BenchmarkRef) -> None:
         draw(config, _stored.examples(ref), _stored.items(ref))
 
 
-def _judged(config: Any, ref: BenchmarkRef, found: Mapping[str, BenchmarkRef], settings: Settings) -> BenchmarkRef:
-    """The same with the digest of the model that judges it, which has to be there; an endpoint has none and is asked later."""
-    before = found[ref.name].judge if ref.name in found else ""
+def _judge(config: Any, settings: Settings) -> str:
+    """Digest of the model on this machine that judges a benchmark, which has to be there; an endpoint is asked by the stage."""
     if (judge := getattr(config, "judge", None)) is None:
-        return ref
+        return ""
     if is_endpoint(judge):
         connect(judge, settings)
-        return replace(ref, judge=before)
-    return replace(ref, judge=" ".join(filter(None, (before, local_ref(judge, settings).digest))))
+        return ""
+    return local_ref(judge, settings).digest
+
+
+def _with(judge: str, ref: BenchmarkRef, found: Mapping[str, BenchmarkRef]) -> BenchmarkRef:
+    """Data with its judge; that of one benchmark may be read twice, with two."""
+    before = found[ref.name].judge if ref.name in found else ""
+    return replace(ref, judge=" ".join(filter(None, (before, judge))))
 
 
 def _given(config: Any) -> tuple[Source, Path, Iterable[Record], Solved | None]:

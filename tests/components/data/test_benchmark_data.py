@@ -245,8 +245,9 @@ def test_another_judge_on_this_machine_is_another_evaluation(tiny_llama: Path, t
     (name,) = found
     assert digests[0][f"judge:{name}"] != digests[1][f"judge:{name}"]
     assert digests[0][f"benchmark:{name}"] == digests[1][f"benchmark:{name}"]
-    with pytest.raises(InputError, match="there is no model 'nowhere'"):
-        needs.need([config.model_copy(update={"judge": "nowhere"})], home)
+    for asked in (needs.need, needs.look):
+        with pytest.raises(InputError, match="there is no model 'nowhere'"):
+            asked([config.model_copy(update={"judge": "nowhere"})], home)
 
 
 def test_own_sets_are_called_like_their_files_and_looking_stores_nothing(tmp_path: Path) -> None:
