@@ -89,11 +89,11 @@ def _verdict(found: Mapping[str, Any]) -> None:
     difference = confirmed["difference"]
     verdict = "better" if difference["high"] < 0 else "worse" if difference["low"] > 0 else "unclear"
     icons = {"better": ":material/trending_down:", "worse": ":material/trending_up:", "unclear": ":material/help:"}
-    st.markdown(f"{icons[verdict]} {t(f'layers.{verdict}', rank=reference['rank'])}")
+    between = {end: f"{difference[end]:+.4f}" for end in ("low", "high")}
+    st.markdown(f"{icons[verdict]} {t(f'layers.{verdict}', rank=reference['rank'], **between)}")
     left, middle, right = st.columns(3)
     left.metric(t("layers.loss"), numbers.interval(confirmed["chosen"]), border=True)
-    apart = f"{difference['value']:+.4f} [{difference['low']:+.4f}, {difference['high']:+.4f}]"
-    middle.metric(t("layers.difference"), apart, border=True)
+    middle.metric(t("layers.difference"), f"{difference['value']:+.4f}", border=True)
     sizes = f"{numbers.size(chosen['bytes'])} / {numbers.size(reference['bytes'])}"
     right.metric(t("layers.sizes"), sizes, border=True)
     how = {"n": difference["n"], "seeds": confirmed["seeds"], "steps": confirmed["steps"], "rank": reference["rank"]}

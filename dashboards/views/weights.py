@@ -23,13 +23,13 @@ def page() -> None:
         return
     recipe = versions.tag(version, "recipe")
     found = layers.searched(version, recipe)
-    _recipe(recipe, found)
+    rank = _recipe(recipe, found)
     if found is not None:
         layers.draw(found, f"{version.name}-{version.version}")
         st.subheader(t("weights.change"))
     document = documents.ask(f"{version.name}/{version.version}", "adapter")
     if document is not None:
-        _facts(document.facts)
+        _facts(document.facts, rank)
         _map(document)
         _spectrum(document)
         documents.notes(document)
@@ -38,8 +38,12 @@ def page() -> None:
         layers.measure(version)
 
 
-def _recipe(recipe: Mapping[str, Any], found: Mapping[str, Any] | None) -> None:
-    """Which layers were chosen to be adapted: by a search of bits and ranks, or by the recipe itself."""
+def _recipe(recipe: Mapping[str, Any], found: Mapping[str, Any] | None) -> str | None:
+    """Which layers were chosen to be adapted: by a search of bits and ranks, or by the recipe itself.
+
+    Returns:
+        The ranks in words, where layers have ranks of their own.
+    """
     adapter = (recipe.get("sft") or {}).get("adapter") or {}
     between, rank = adapter.get("layers"), adapter.get("r", "–")
     what = t("weights.all_layers") if between is None else "–".join(map(str, between))
@@ -50,13 +54,14 @@ def _recipe(recipe: Mapping[str, Any], found: Mapping[str, Any] | None) -> None:
     st.markdown(f"**{t('weights.selected')}** {safe.plain(what)} · {modules} · r={safe.plain(rank)}")
     if found is None:
         st.caption(t("weights.no_search"))
+    return str(rank) if ranks else None
 
 
-def _facts(facts: Mapping[str, Any]) -> None:
+def _facts(facts: Mapping[str, Any], rank: str | None) -> None:
     left, middle, right = st.columns(3)
     left.metric(t("weights.relative"), "–" if facts["relative"] is None else f"{facts['relative']:.2%}", border=True)
     middle.metric(t("weights.parameters"), numbers.number(facts["parameters"]), border=True)
-    right.metric(t("weights.kind"), "+".join(facts["variant"]) + f", r={facts['r']}", border=True)
+    right.metric(t("weights.kind"), "+".join(facts["variant"]) + f", r={rank or facts['r']}", border=True)
 
 
 def _map(document: Document) -> None:

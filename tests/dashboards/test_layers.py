@@ -100,7 +100,8 @@ def test_a_verdict_is_what_the_interval_says(weights: Callable[..., AppTest], di
     assert said in words
     assert "Layers chosen for training:** 1 · all-linear · r=8" in words
     figures = {metric.label: metric.value for metric in page.metric}
-    assert figures["Difference to uniform NF4"].startswith(f"{difference:+.4f} [")
+    assert figures["Difference to uniform NF4"] == f"{difference:+.4f}"
+    assert f"({difference - spread:+.4f} to {difference + spread:+.4f} nats a token)" in words
     assert figures["Layers and adapter: chosen / uniform"] == "10.0 kB / 10.5 kB"
     rows = page.dataframe[0].value
     assert list(rows["chosen"]) == [False, False, True]
