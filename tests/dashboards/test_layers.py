@@ -98,7 +98,7 @@ def test_a_verdict_is_what_the_interval_says(weights: Callable[..., AppTest], di
     page = weights(searched(difference, spread))
     words = words_of(page)
     assert said in words
-    assert "Layers chosen for training:** 1 · all-linear · r=8" in words
+    assert "Layers chosen for training:** 1 · all\\-linear · r=8" in words
     figures = {metric.label: metric.value for metric in page.metric}
     assert figures["Difference to uniform NF4"] == f"{difference:+.4f}"
     assert f"({difference - spread:+.4f} to {difference + spread:+.4f} nats a token)" in words
