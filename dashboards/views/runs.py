@@ -116,7 +116,7 @@ def _table(found: Page[RunRow], query: str, order: str) -> list[str]:
         hide_index=True,
         on_select="rerun",
         selection_mode="multi-row",
-        column_config=_columns(),
+        column_config=_columns(names),
         height=min(38 + 35 * len(found.rows), 640),
         alt=t("runs.alt"),
     )
@@ -147,11 +147,13 @@ def _cells(row: RunRow, names: list[str]) -> dict[str, Any]:
     }
 
 
-def _columns() -> dict[str, Any]:
+def _columns(scores: list[str]) -> dict[str, Any]:
+    """Widths with which seven columns fit beside the navigation at 1280 pixels."""
     link = st.column_config.LinkColumn(t("runs.run"), display_text=r"[?&]id=([^&]+)", width="medium", pinned=True)
     began = st.column_config.DatetimeColumn(t("runs.began"), format="MMM D, HH:mm", width=105)
     narrow = {t(f"runs.{name}"): st.column_config.TextColumn(width=88) for name in ("status", "took", "gate")}
-    return {t("runs.run"): link, t("runs.began"): began, **narrow}
+    estimates = {name: st.column_config.TextColumn(width=150) for name in scores}
+    return {t("runs.run"): link, t("runs.began"): began, **narrow, **estimates}
 
 
 def _marked(status: str) -> str:
