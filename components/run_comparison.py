@@ -40,8 +40,11 @@ class Scored:
 
 
 def settings_differ(runs: Sequence[RunDetail]) -> list[Difference]:
-    """Settings of the recipe that differ, by dotted name; a setting that a run hasn't is shown as a dash."""
-    return _differing(runs, lambda run: run.whole.params)
+    """Settings of the recipe that differ, by dotted name; a setting that a run hasn't is shown as a dash.
+
+    One that some runs don't know yet and the others leave empty is no difference.
+    """
+    return [row for row in _differing(runs, lambda run: run.whole.params) if set(row.values) - {_NOTHING, "null"}]
 
 
 def packages_differ(runs: Sequence[RunDetail], settings: Settings) -> list[Difference]:

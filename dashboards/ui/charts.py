@@ -29,7 +29,7 @@ def colour(field: str, names: Sequence[str], title: str | None = None) -> alt.Co
     import altair as alt
 
     scale = alt.Scale(domain=list(names), range=[PALETTE[i % len(PALETTE)] for i in range(len(names))])
-    legend = alt.Legend(orient="top", labelLimit=260) if len(names) > 1 else None
+    legend = alt.Legend(orient="top", labelLimit=260, symbolOpacity=1) if len(names) > 1 else None
     return alt.Color(field, type="nominal", scale=scale, title=title, legend=legend)
 
 
@@ -194,7 +194,7 @@ def plane(rows: Any, x: str, y: str, label: str, group: str, names: Sequence[str
     base = alt.Chart(records(rows)).encode(
         x=alt.X(x, type="quantitative", title=titles[0], axis=alt.Axis(grid=False, tickCount=6)),
         y=alt.Y(y, type="quantitative", title=titles[1], axis=alt.Axis(grid=False, tickCount=6)),
-        color=alt.Color(group, type="nominal", scale=scale, title=None, legend=alt.Legend(orient="top")),
+        color=alt.Color(group, type="nominal", scale=scale, title=None, legend=alt.Legend(orient="top", symbolOpacity=1)),
         tooltip=[_tip(label), _tip(group), *(alt.Tooltip(axis, type="quantitative", format=".3f") for axis in (x, y))],
     )
     own, others = f"datum['{group}'] == {json.dumps(names[0])}", f"datum['{group}'] != {json.dumps(names[0])}"

@@ -21,7 +21,8 @@ def run(name: str, *stages: Record, **params: str) -> object:
 
 
 def test_only_settings_that_differ_are_shown() -> None:
-    found = settings_differ([run("a", lr="1", seed="0"), run("b", lr="2", seed="0", extra="x")])  # type: ignore[list-item]
+    second = run("b", lr="2", seed="0", extra="x", unset="null")
+    found = settings_differ([run("a", lr="1", seed="0"), second])  # type: ignore[list-item]
     assert found == [Difference("lr", ("1", "2")), Difference("extra", ("–", "x"))]
 
 
