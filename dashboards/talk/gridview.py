@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ def means(rows: Sequence[Mapping[str, Any]], names: Sequence[str], words: Mappin
         if not found:
             continue
         heat, top = t("talk.set_temperature"), t("talk.set_top_p")
-        series = list(dict.fromkeys(f"{top} {top_p:g}" for _, top_p in found))
+        series = [f"{top} {top_p:g}" for top_p in sorted({top_p for _, top_p in found})]
         shown = [
             {"label": f"{heat} {key[0]:g}", "series": f"{top} {key[1]:g}", "value": e.value, "low": e.low, "high": e.high}
             for key, e in found.items()
@@ -51,6 +52,8 @@ def means(rows: Sequence[Mapping[str, Any]], names: Sequence[str], words: Mappin
 
 def matrix(grid: Grid, outcomes: Mapping[Cell, Outcome], names: Sequence[str]) -> None:
     """Every prompt with its answers: a row a temperature, a column a top-p."""
+    rows = Counter((cell.prompt, cell.temperature) for cell in grid.cells)
+    wide = min(4, max(rows.values(), default=1))  # the same for all rows, so that equal settings stand below each other
     for place, prompt in enumerate(grid.prompts):
         with st.chat_message("user", avatar=":material/person:"):
             safe.text(prompt)
@@ -58,9 +61,8 @@ def matrix(grid: Grid, outcomes: Mapping[Cell, Outcome], names: Sequence[str]) -
                 st.caption(t("playground.right", answer=safe.plain(answer)))
         for temperature in dict.fromkeys(cell.temperature for cell in grid.cells):
             cells = [cell for cell in grid.cells if cell.prompt == place and cell.temperature == temperature]
-            for start in range(0, len(cells), 4):
-                some = cells[start : start + 4]
-                for column, cell in zip(st.columns(len(some)), some, strict=True):
+            for start in range(0, len(cells), wide):
+                for column, cell in zip(st.columns(wide), cells[start : start + wide], strict=False):
                     with column.container(border=True, height="stretch"):
                         _cell(grid, cell, outcomes.get(cell), names)
 

@@ -84,8 +84,7 @@ def _answer(message: Message) -> None:
     samples = details.get("samples")
     if samples:
         draw_votes(samples, ChatSettings.kept(details.get("settings") or {}), message.id)
-    found = tokens.unpacked(details.get("tokens") or ())
-    if found and "".join(token.text for token in found).strip() == message.content.strip():
+    if found := tokens.of(message.content, tokens.unpacked(details.get("tokens") or ())):
         tokens.draw(found, key=f"chat.tokens.{message.id}")
     else:
         safe.text(message.content)

@@ -98,6 +98,16 @@ def unpacked(kept: Any) -> list[Token]:
         return []
 
 
+def of(answer: str, tokens: Sequence[Token]) -> list[Token]:
+    """The tokens that an answer is made of, without the end token, which is no part of its text; none if they don't make it."""
+    whole = ""
+    for number, token in enumerate(tokens, 1):
+        whole += token.text
+        if whole.strip() == answer.strip():
+            return list(tokens[:number])
+    return []
+
+
 def _shown(token: Token) -> dict[str, Any]:
     others = [[_label(other.text), Token(0, other.text, other.logprob).probability] for other in token.alternatives]
     return {"text": safe.visible(token.text), "label": _label(token.text), "p": token.probability, "others": others}

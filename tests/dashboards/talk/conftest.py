@@ -98,7 +98,7 @@ class Speaker:
                         raise ConnectionError("the process is gone")
                     count += 1
                     yield _line(body, index, {"content": word}, None, word)
-                yield _line(body, index, {}, "stop")
+                yield _line(body, index, {}, "stop", "</s>")  # as our server: the end token has a probability, and no text
             prompt = sum(len(str(message["content"]).split()) for message in body["messages"])
             context = {
                 "limit": 100,
