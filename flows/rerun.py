@@ -22,6 +22,7 @@ from components import registry
 from components.data.workspace import Workspace
 from components.errors import InputError, LapidarError
 from components.models.resolve import kind
+from components.reviews.snapshot import path_of
 from components.settings import Settings
 from flows import provenance
 
@@ -109,7 +110,8 @@ def lend_data(where: Place, then: Evidence, project: Path, settings: Settings) -
     """Puts the recorded dataset version where the rerun looks for it; returns the folder that the rerun starts in.
 
     A version of a project is checked out with the project, by the DVC files of the recorded revision, from the project's
-    cache or remote. A private one is copied, if it is still there; else the rerun builds it again.
+    cache or remote. A private one is copied, if it is still there; else the rerun builds it again, one of feedback from the
+    snapshot that its recipe names.
     """
     dataset = then.get("dataset", {})
     repository, folder = Path(dataset.get("repository") or ""), Path(dataset.get("path") or "")
@@ -126,7 +128,17 @@ def lend_data(where: Place, then: Evidence, project: Path, settings: Settings) -
         shutil.copy(config, target / ".dvc" / "config")
         shutil.copy(pointer, target / pointer.name)
         shutil.copytree(folder, target / folder.name)
+    elif snapshot := then["recipe"].get("data", {}).get("snapshot"):
+        _lend_snapshot(where, snapshot, settings)
     return project
+
+
+def _lend_snapshot(where: Place, snapshot: str, settings: Settings) -> None:
+    """What reviewers had said when the dataset was built: the rerun's own database holds nothing of it."""
+    source, target = (path_of(each, snapshot) for each in (settings, Settings(home=where.home)))
+    if source.is_file():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
 
 
 def lend_models(where: Place, recipe: dict[str, Any], settings: Settings) -> dict[str, Any]:

@@ -190,7 +190,7 @@ def test_token_probabilities_are_kept_with_the_answer(open_page: Opener, serving
     ask(page, "hi")
     kept = settled(page, home)
     assert kept.messages[1].details["tokens"][1][0] == " hi"
-    assert [len(token[2]) for token in kept.messages[1].details["tokens"]] == [2, 2]
+    assert [len(token[2]) for token in kept.messages[1].details["tokens"]] == [2, 2, 2]  # the last one ends the answer
     assert "m@champion heard: hi" not in texts(page)  # it is drawn token by token
 
 
