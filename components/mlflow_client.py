@@ -70,9 +70,9 @@ def prepare_environment() -> None:
 
 
 def load() -> None:
-    """Imports MLflow, which takes seconds: whoever limits the time of a question does this before."""
+    """Imports MLflow and its stores, which takes seconds: whoever limits the time of a question does this before."""
     prepare_environment()
-    import mlflow  # noqa: F401
+    from mlflow.store.tracking import rest_store, sqlalchemy_store  # noqa: F401
 
 
 def connect(settings: Settings, uri: str | None, experiment: str) -> Connection:

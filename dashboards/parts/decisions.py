@@ -122,8 +122,9 @@ def _do(action: Callable[[Registry, str], str]) -> None:
 
 
 def _say() -> None:
-    if said := st.session_state.pop(_SAID, None):
-        st.success(said, icon=":material/check:")
+    with st.container():  # there also when empty: else what follows moves up, and an opened form closes under its reader
+        if said := st.session_state.pop(_SAID, None):
+            st.success(said, icon=":material/check:")
 
 
 def _names(agreed: list[str]) -> str:
