@@ -67,8 +67,8 @@ def test_a_misspelt_key_names_line_and_nearest(wrong: Any, old: str, new: str, k
 
 def test_a_key_like_none_lists_what_there_is(wrong: Any) -> None:
     assert wrong("name: tiny\nseed", "zzz: 1\nname: tiny\nseed") == (
-        "PATH:2: unknown key 'zzz'; known keys are name, seed, data, model, quantize, sft, align, export, evaluate, contamination, "
-        "register"
+        "PATH:2: unknown key 'zzz'; known keys are name, seed, data, model, search, quantize, sft, align, export, evaluate, "
+        "contamination, register"
     )
 
 

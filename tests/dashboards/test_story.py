@@ -172,7 +172,7 @@ def two_runs_are_compared_and_one_is_opened(ana: Reader) -> None:
     ana.follow("B ")
     ana.at("quickstart")
     ana.sees("Which")
-    assert ana.main.get_by_role("link", name="models:/quickstart/1").count() == 1  # the newest is A
+    assert ana.main.get_by_role("link", name="quickstart 1").count() == 1  # the newest is A
 
 
 def the_version_answers_until_it_is_stopped(ana: Reader) -> None:
@@ -271,7 +271,7 @@ def the_dashboard_is_killed_and_the_training_goes_on(ana: Reader, home: Home) ->
     ana.open("Run")
     ana.follow(run.name)
     ana.at("feedback")
-    ana.sees("models:/quickstart/3")
+    ana.sees("quickstart 3")
 
 
 def the_gate_is_overridden(ana: Reader, rui: Reader, home: Home) -> None:
