@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +18,7 @@ from components.events import EventWriter
 from components.recipe import Recipe
 from components.settings import Settings
 from components.stage import Stage
+from tests.listening import Listening
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: a second thread only waits where models are this small
 os.environ.setdefault("LAPIDAR_THREADS", "1")
@@ -177,7 +176,7 @@ def streamed() -> Callable[..., Any]:
     return streamed_answer
 
 
-class ChatServer:
+class ChatServer(Listening):
     """A real OpenAI-compatible server on loopback, in a thread of its own.
 
     ``answer`` gets a request's body and returns the text to say, a list of texts (one a choice), or a whole response; what is to
@@ -185,7 +184,6 @@ class ChatServer:
     """
 
     def __init__(self, answer: Callable[[dict[str, Any]], Any]) -> None:
-        import uvicorn
         from fastapi import FastAPI, Request
         from starlette.concurrency import run_in_threadpool
         from starlette.responses import JSONResponse, Response
@@ -214,23 +212,8 @@ class ChatServer:
             )
 
         app.add_route("/v1/chat/completions", completions, methods=["POST"])
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}/v1"
-        self._server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=0))
-        self._thread = threading.Thread(target=self._server.run, args=([self._listening],), daemon=True)
-        self._thread.start()
-        while not self._server.started:
-            time.sleep(0.005)
-
-    def leave(self) -> None:
-        """Begins to stop."""
-        self._server.should_exit = self._server.force_exit = True
-
-    def stop(self) -> None:
-        """Takes no further connection and drops those there are."""
-        self.leave()
-        self._thread.join(10)
-        self._listening.close()
+        super().__init__(app)
+        self.url += "/v1"
 
 
 @pytest.fixture

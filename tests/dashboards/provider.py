@@ -8,8 +8,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-import socket
-import threading
 import time
 from typing import Any
 from urllib.parse import parse_qs, urlencode
@@ -20,6 +18,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
+
+from tests.listening import Listening
 
 CLIENT, SECRET = "lapidar", "a secret of the client"
 PEOPLE: dict[str, dict[str, Any]] = {
@@ -35,7 +35,7 @@ PEOPLE: dict[str, dict[str, Any]] = {
 FORGERIES = ("wrong key", "wrong audience", "wrong nonce", "wrong issuer", "expired")
 
 
-class Provider:
+class Provider(Listening):
     """The provider, in a thread of this process.
 
     Attributes:
@@ -43,13 +43,9 @@ class Provider:
     """
 
     def __init__(self) -> None:
-        import uvicorn
-
         self._key, self._other = (RSAKey.generate_key(2048, {"kid": "one"}) for _ in range(2))
         self._codes: dict[str, dict[str, str]] = {}
         self.ended: list[str] = []
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         routes = [
             Route("/.well-known/openid-configuration", self._discovery),
             Route("/keys", self._keys),
@@ -58,17 +54,7 @@ class Provider:
             Route("/token", self._token, methods=["POST"]),
             Route("/end", self._end),
         ]
-        config = uvicorn.Config(Starlette(routes=routes), log_level="critical", lifespan="off", timeout_graceful_shutdown=0)
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run, args=([self._listening],), daemon=True)
-        self._thread.start()
-        while not self._server.started:
-            time.sleep(0.005)
-
-    def stop(self) -> None:
-        self._server.should_exit = self._server.force_exit = True
-        self._thread.join(10)
-        self._listening.close()
+        super().__init__(Starlette(routes=routes))
 
     def _discovery(self, _: Request) -> Response:
         found = {

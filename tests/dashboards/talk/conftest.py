@@ -13,7 +13,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ import pytest
 import dashboards
 from components import local_services
 from components.settings import Settings
+from tests.listening import Listening
 
 HOSTILE = (
     "<img src=http://evil.invalid/x.png onerror=alert(1)> ![x](http://evil.invalid/y.png) [link](http://evil.invalid) **bold** $x$"
@@ -35,7 +35,7 @@ def version(name: str) -> str:
     return name if name.startswith("models:/") else f"models:/{name.replace('@champion', '/1')}"
 
 
-class Speaker:
+class Speaker(Listening):
     """The server, which does what a question says.
 
     ``slow`` is answered a word at a time (``slowly``: fewer words), at ``die`` the connection breaks, to ``hostile`` the answer is
@@ -44,7 +44,6 @@ class Speaker:
     """
 
     def __init__(self, models: tuple[str, ...]) -> None:
-        import uvicorn
         from fastapi import FastAPI, Request
         from starlette.responses import JSONResponse, StreamingResponse
 
@@ -65,18 +64,7 @@ class Speaker:
 
         app.add_route("/v1/models", listed, methods=["GET"])
         app.add_route("/v1/chat/completions", completions, methods=["POST"])
-        self._listening = socket.create_server(("127.0.0.1", 0), backlog=64)
-        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
-        self._server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off", timeout_graceful_shutdown=0))
-        self._thread = threading.Thread(target=self._server.run, args=([self._listening],), daemon=True)
-        self._thread.start()
-        while not self._server.started:
-            time.sleep(0.005)
-
-    def stop(self) -> None:
-        self._server.should_exit = self._server.force_exit = True
-        self._thread.join(10)
-        self._listening.close()
+        super().__init__(app)
 
     async def _speak(self, body: dict[str, Any]) -> Any:
         asked = str(body["messages"][-1]["content"])
