@@ -52,10 +52,10 @@ class Node:
     chooser: str | None = None
 
     @property
-    def sources(self) -> frozenset[str]:
-        """Names of all stages whose outputs it reads."""
-        names = {name for source in self.models.values() for name in (source.base, source.adapter)} | {self.chooser}
-        return frozenset(name for name in names if name is not None)
+    def sources(self) -> tuple[str, ...]:
+        """Names of all stages whose outputs it reads, the latest of a model's first."""
+        names = [name for source in self.models.values() for name in (source.adapter, source.base)]
+        return tuple(dict.fromkeys(name for name in (*names, self.chooser) if name is not None))
 
     @property
     def module(self) -> str:
@@ -268,7 +268,7 @@ def lookup(
     sealed: dict[str, Sealed] = {}
     keys: dict[str, str] = {}
     for node in graph.nodes:
-        if not node.sources <= sealed.keys() | outside.keys():
+        if not set(node.sources) <= sealed.keys() | outside.keys():
             continue
         keys[node.name] = key(node, inputs(node, data, sealed, outside, benchmarks), recipe.seed, settings)
         if (found := store.open(node.section, node.method, keys[node.name])) is not None:

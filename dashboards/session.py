@@ -7,6 +7,7 @@ HTTPS. Signing out ends the session in the database, after which the cookie is w
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -81,8 +82,6 @@ async def _take(request: Request) -> Response:
 
 async def _ticket(request: Request) -> str | None:
     """The ticket in a request's body; None for anything else."""
-    import json
-
     body = b""
     async for part in request.stream():
         body += part

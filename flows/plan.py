@@ -163,9 +163,7 @@ def _stages(
 
 def _waits_for(node: Node, data: DatasetRef | None, there: set[str]) -> str | None:
     """What has to be made before a stage's inputs are known: a stage, the data, the base model's files; None if all is there."""
-    sources = [name for source in node.models.values() for name in (source.adapter, source.base) if name is not None]
-    sources += [node.chooser] if node.chooser is not None else []
-    for name in sources:
+    for name in node.sources:
         if name not in there:
             return "the base model's files" if name == "source" else name
     return DATA if data is None and node.splits else None

@@ -53,6 +53,6 @@ def following(nodes: Iterable[Node], start: str | None) -> set[str]:
     """A stage and all that depend on it; with ``data`` all stages."""
     reached = {start} if start else set()
     for node in nodes:
-        if start == DATA or node.sources & reached:
+        if start == DATA or reached.intersection(node.sources):
             reached.add(node.name)
     return {name for name in reached if name is not None} - {DATA, REGISTER}

@@ -60,7 +60,8 @@ def view(config: Config, model: Any, tokenizer: Any, prompt: Prompt | None) -> D
         raise InputError(f"the texts have {total} tokens, sensitivity takes {MOST_TOKENS}; give fewer, or lower max_tokens")
     parts = _parts(model, config.by)
     began, found, notes = time.monotonic(), list[dict[str, Any]](), list[str]()
-    for record in increases(model, parts, config.formats, rows):
+    losses = row_losses(model, rows)
+    for record in increases(model, parts, config.formats, rows, losses):
         found.append(record)
         if time.monotonic() - began > config.seconds and (left := len(parts) * len(config.formats) - len(found)):
             notes.append(f"{left} of {left + len(found)} measurements left out after {config.seconds:g} s; raise seconds")
@@ -69,7 +70,6 @@ def view(config: Config, model: Any, tokenizer: Any, prompt: Prompt | None) -> D
         notes.append(f"{len(odd)} modules have widths that nf4 can't pack, so they stay as they are in it: {', '.join(odd[:3])}…")
     table = [_place(record["part"]) | {k: v for k, v in record.items() if k != "left_out"} for record in found]
     columns = {key: [row[key] for row in table] for key in table[0]}
-    losses = row_losses(model, rows)
     facts = {"texts": len(rows), "tokens": total, "loss": sum(losses) / len(losses), "by": config.by}
     settings = config.model_dump(exclude={"texts", "answers"})
     return Document("sensitivity", settings, facts, columns, tuple(notes))

@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from components.errors import InputError
 
-WIDTHS = (2, 3, 4, 8, 16)
+Width = Literal[2, 3, 4, 8, 16]
 FULL = 16
 GROUP = 64
+BLOCKS_4BIT = (64, 32)
+"""Multiples that the input and output width of a layer have to be of, for bitsandbytes' 4-bit kernels to pack it."""
 _SHAPE_BYTES = 16
 """Each packed weight carries its shape as two 64-bit integers."""
 
@@ -38,6 +40,29 @@ def layers(model: Any) -> list[dict[str, Any]]:
             f"{type(model).__name__} has no decoder layers with linear modules, so there is nothing to choose bits for"
         )
     return [found[i] for i in sorted(found)]
+
+
+def packs_4bit(module: Any) -> bool:
+    """Whether bitsandbytes' 4-bit kernels can pack a linear module."""
+    return not (module.in_features % BLOCKS_4BIT[0] or module.out_features % BLOCKS_4BIT[1])
+
+
+def nf4(weight: Any) -> tuple[Any, Any]:
+    """(packed weights, their state) as the quantize stage's method ``nf4`` stores them."""
+    from bitsandbytes.functional import quantize_4bit
+
+    packed, state = quantize_4bit(weight.data, quant_type="nf4", compress_statistics=True)
+    return packed, state
+
+
+def with_weight(module: Any, weight: Any) -> Any:
+    """A plain linear module like this one, bias and all, with another weight that isn't trained."""
+    import torch
+
+    plain = torch.nn.Linear(module.in_features, module.out_features, bias=module.bias is not None, device="meta")
+    plain.weight = torch.nn.Parameter(weight, requires_grad=False)
+    plain.bias = module.bias
+    return plain
 
 
 def rounded(weight: Any, bits: int) -> Any:
@@ -63,7 +88,7 @@ def pack(model: Any, bits: Sequence[int], target: Path) -> None:
     """Quantizes each layer of a model to its bits and writes the model folder; the model can't be used any more.
 
     Args:
-        bits: one of ``WIDTHS`` for each decoder layer.
+        bits: a ``Width`` for each decoder layer.
 
     Raises:
         InputError: if there are more or fewer of them than layers, or all are 16.
@@ -120,10 +145,7 @@ def unpack(model: Any) -> int:
     ]
     for parent, name in found:
         layer = getattr(parent, name)
-        plain = torch.nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
-        plain.weight = torch.nn.Parameter(layer.weight.data, requires_grad=False)
-        plain.bias = layer.bias
-        setattr(parent, name, plain)
+        setattr(parent, name, with_weight(layer, layer.weight.data))
     return len(found)
 
 

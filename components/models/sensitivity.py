@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from components.models.precision import nf4, packs_4bit, rounded, with_weight
+
 Format = Literal["rtn2", "rtn3", "rtn4", "rtn8", "nf4", "llm_int8"]
 _ROWS = 16
 """Rows of one forward pass."""
@@ -57,7 +59,7 @@ def quantized(model: Any, names: Sequence[str], form: Format) -> Iterator[list[s
         names: full names of plain linear modules.
     """
     plain = {name: model.get_submodule(name) for name in names}
-    left = [name for name, module in plain.items() if not _fits(module, form)]
+    left = [name for name, module in plain.items() if form == "nf4" and not packs_4bit(module)]
     try:
         for name, module in plain.items():
             if name not in left:
@@ -69,7 +71,7 @@ def quantized(model: Any, names: Sequence[str], form: Format) -> Iterator[list[s
 
 
 def increases(
-    model: Any, parts: Mapping[str, Sequence[str]], forms: Sequence[Format], rows: Sequence[TokenRow]
+    model: Any, parts: Mapping[str, Sequence[str]], forms: Sequence[Format], rows: Sequence[TokenRow], before: Sequence[float]
 ) -> Iterator[dict[str, Any]]:
     """One record for each part and format: ``part, format, left_out`` and the mean increase, ``value, low, high, n``.
 
@@ -77,10 +79,10 @@ def increases(
 
     Args:
         parts: names of linear modules that are quantized together, by the part's name.
+        before: the rows' losses as the model is.
     """
     from components.statistics import bootstrap_mean
 
-    before = row_losses(model, rows)
     for part, names in parts.items():
         for form in forms:
             with quantized(model, names, form) as left:
@@ -91,28 +93,14 @@ def increases(
             yield {"part": part, "format": form, "left_out": left, "value": sum(risen) / len(risen), **interval, "n": len(risen)}
 
 
-def _fits(module: Any, form: Format) -> bool:
-    """Whether bitsandbytes' 4-bit kernels can pack a module: input in blocks of 64, output of 32."""
-    return form != "nf4" or not (module.in_features % 64 or module.out_features % 32)
-
-
 def _replaced(module: Any, form: Format) -> Any:
-    import torch
-    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
-
-    from components.models.precision import rounded
+    from bitsandbytes.functional import dequantize_4bit
 
     if form == "llm_int8":
         return _llm_int8(module)
     if form == "nf4":
-        packed, state = quantize_4bit(module.weight.data, quant_type="nf4", compress_statistics=True)
-        weight = dequantize_4bit(packed, state).to(module.weight.dtype)
-    else:
-        weight = rounded(module.weight, int(form.removeprefix("rtn")))
-    plain = torch.nn.Linear(module.in_features, module.out_features, bias=module.bias is not None, device="meta")
-    plain.weight = torch.nn.Parameter(weight, requires_grad=False)
-    plain.bias = module.bias
-    return plain
+        return with_weight(module, dequantize_4bit(*nf4(module.weight)).to(module.weight.dtype))
+    return with_weight(module, rounded(module.weight, int(form.removeprefix("rtn"))))
 
 
 def _llm_int8(module: Any) -> Any:

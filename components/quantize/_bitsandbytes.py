@@ -6,11 +6,11 @@ from typing import Any
 
 from components.artifacts import Inputs
 from components.errors import InputError
+from components.models.precision import BLOCKS_4BIT, packs_4bit
 from components.quantize._measure import SPLITS, measured, refuse_quantized
 from components.stage import Stage
 
 __all__ = ["SPLITS", "quantize"]
-_BLOCK_IN, _BLOCK_OUT = 64, 32
 
 
 def quantize(inputs: Inputs, stage: Stage, **settings: Any) -> None:
@@ -49,7 +49,7 @@ def quantize(inputs: Inputs, stage: Stage, **settings: Any) -> None:
 
 
 def _left_out(model: Any, four_bit: bool) -> list[str]:
-    """Linear modules whose widths 4-bit kernels can't pack (input in blocks of 64, output of 32): they stay as they are.
+    """Linear modules whose widths 4-bit kernels can't pack: they stay as they are.
 
     Raises:
         InputError: if none is left to quantize.
@@ -57,11 +57,11 @@ def _left_out(model: Any, four_bit: bool) -> list[str]:
     import torch
 
     linear = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and n != "lm_head"}
-    odd = sorted(n for n, m in linear.items() if m.in_features % _BLOCK_IN or m.out_features % _BLOCK_OUT) if four_bit else []
+    odd = sorted(n for n, m in linear.items() if not packs_4bit(m)) if four_bit else []
     if len(odd) == len(linear):
         widths = sorted({(m.in_features, m.out_features) for m in linear.values()})
         raise InputError(
             f"no layer can be quantized to 4 bits: of the (input, output) widths {widths} none are multiples of "
-            f"({_BLOCK_IN}, {_BLOCK_OUT}); use method: int8"
+            f"{BLOCKS_4BIT}; use method: int8"
         )
     return odd

@@ -11,6 +11,7 @@ from typing import Literal
 from components.artifacts import Inputs, ModelRef
 from components.config import MethodConfig
 from components.errors import InputError
+from components.models.precision import Width
 from components.quantize._measure import SPLITS, measured, refuse_quantized
 from components.stage import Stage
 
@@ -19,7 +20,7 @@ class Config(MethodConfig):
     """Bits of a weight in each decoder layer, 16 for a layer that is left as it is; None takes what ``search`` has chosen."""
 
     method: Literal["mixed"] = "mixed"
-    bits: tuple[Literal[2, 3, 4, 8, 16], ...] | None = None
+    bits: tuple[Width, ...] | None = None
 
     def splits(self) -> tuple[str, ...]:
         """Reads rows to measure the loss on."""

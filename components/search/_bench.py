@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from components.artifacts import Inputs
 from components.errors import InputError
 from components.models.load import load_model
-from components.models.precision import FULL, layers, stored_bytes
+from components.models.precision import FULL, layers, nf4, packs_4bit, stored_bytes
 from components.models.sensitivity import TokenRow, increases, quantized, row_losses
 from components.stage import Stage
 from components.training.arguments import TrainConfig, trainer_arguments
@@ -65,7 +65,8 @@ class Bench:
         widths: list[Any] = [f"rtn{width}" for width in self.config.bits if width != FULL]
         parts = {str(i): names for i, names in enumerate(self.parts)}
         found = []
-        for record in increases(self.model, parts, widths, self.held[_CHOSEN_ON]):
+        rows = self.held[_CHOSEN_ON]
+        for record in increases(self.model, parts, widths, rows, row_losses(self.model, rows)):
             bits = int(record["format"].removeprefix("rtn"))
             found.append({"layer": int(record["part"]), "bits": bits, **{k: record[k] for k in ("value", "low", "high", "n")}})
         return found
@@ -108,13 +109,13 @@ class Bench:
                 size = 0
                 for i, names in enumerate(self.parts):
                     form: Any = bits if isinstance(bits, str) else f"rtn{bits[i]}"
-                    size += sum(_bytes(self.model.get_submodule(name).weight, form) for name in names)
+                    size += sum(_bytes(self.model.get_submodule(name), form) for name in names)
                     if form != f"rtn{FULL}":
                         made.enter_context(quantized(self.model, names, form))
-                adapter = self._train(ranks, seed, held) if any(ranks) else (row_losses(self.model, self.held[held]), 0)
-            self.known[key] = adapter[0], size + adapter[1]
+                losses, more = self._train(ranks, seed, held) if any(ranks) else (row_losses(self.model, self.held[held]), 0)
+            self.known[key] = losses, size + more
             with (self.stage.work / "trials.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"key": key, "losses": adapter[0], "bytes": size + adapter[1]}) + "\n")
+                file.write(json.dumps({"key": key, "losses": losses, "bytes": size + more}) + "\n")
         return self.known[key]
 
     def _train(self, ranks: Sequence[int], seed: int, held: str) -> tuple[list[float], int]:
@@ -154,15 +155,13 @@ def _example(row: Row) -> dict[str, list[int]]:
     return {"input_ids": row.input_ids, "attention_mask": [1] * len(row.input_ids), "labels": labels}
 
 
-def _bytes(weight: Any, form: str) -> int:
-    """Bytes of a weight matrix as the quantize stage would store it."""
-    from bitsandbytes.functional import quantize_4bit
-
+def _bytes(module: Any, form: str) -> int:
+    """Bytes of a module's weight matrix as the quantize stage would store it."""
     if form != "nf4":
-        return stored_bytes(weight, int(form.removeprefix("rtn")))
-    if weight.shape[1] % 64 or weight.shape[0] % 32:
-        return stored_bytes(weight, FULL)
-    packed, state = quantize_4bit(weight.data, quant_type="nf4", compress_statistics=True)
+        return stored_bytes(module.weight, int(form.removeprefix("rtn")))
+    if not packs_4bit(module):
+        return stored_bytes(module.weight, FULL)
+    packed, state = nf4(module.weight)
     return int(packed.nbytes + sum(tensor.nbytes for tensor in state.as_dict(packed=True).values()))
 
 

@@ -47,7 +47,7 @@ def propose(
     """
     import warnings
 
-    import optuna  # type: ignore[import-not-found, unused-ignore]
+    import optuna
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     count = len(beginning[0][0])

@@ -23,6 +23,7 @@ from pydantic import Field, model_validator
 from components.adapters.lora import Config as LoraConfig
 from components.artifacts import Inputs
 from components.config import MethodConfig
+from components.models.precision import Width
 from components.stage import Stage
 
 
@@ -43,7 +44,7 @@ class Config(MethodConfig):
     """
 
     method: Literal["qr_adaptor"] = "qr_adaptor"
-    bits: tuple[Literal[2, 3, 4, 8, 16], ...] = (2, 3, 4, 8)
+    bits: tuple[Width, ...] = (2, 3, 4, 8)
     ranks: tuple[Annotated[int, Field(ge=0, le=512)], ...] = (0, 4, 8, 16)
     genetic: int = Field(32, ge=2)
     bayesian: int = Field(12, ge=0)

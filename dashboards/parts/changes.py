@@ -64,7 +64,7 @@ def _choose(some: Mapping[str, list[diff.Kind]], name: str) -> tuple[str, diff.K
 
 def _change(change: diff.Change, kind: diff.Kind) -> None:
     """A row; of one that changed only the fields that differ, as they were and as they are."""
-    st.markdown(f"{_SIGNS[kind].format(t(f'changes.at_{kind}'))} `{safe.visible(change.id).replace('`', '')}`")
+    st.markdown(f"{_SIGNS[kind].format(t(f'changes.at_{kind}'))} {safe.name(change.id)}")
     before, after = change.before or {}, change.after or {}
     if kind != "changed":
         fields({key: value for key, value in (before or after).items() if key != "id"})

@@ -39,6 +39,11 @@ def visible(value: str) -> str:
     return _INVISIBLE.sub(lambda found: f"\\u{ord(found[0]):04x}", value)
 
 
+def name(value: str) -> str:
+    """A name as a piece of code within a line of Markdown."""
+    return f"`{visible(value).replace('`', '')}`"
+
+
 def text(value: str) -> None:
     """A whole text in the page's font, with its line breaks and indentation."""
     shown = _cut(visible(value)).strip("\n")

@@ -91,7 +91,7 @@ def _content(name: str, section: str) -> None:
         number = paging.turn(-(-known.rows // _PAGE), known.rows)
         for row in islice(records.read(path), (number - 1) * _PAGE, number * _PAGE):
             with st.container(border=True):
-                st.markdown(f"`{safe.visible(str(row.get('id', '–'))).replace('`', '')}`")
+                st.markdown(safe.name(str(row.get("id", "–"))))
                 changes.fields({name: value for name, value in row.items() if name != "id"})
 
 
