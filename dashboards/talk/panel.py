@@ -18,7 +18,7 @@ from components.inference.reading import ModelCard
 from dashboards.ui.text import t
 
 _KEEPING = """
-export default function () {
+export default function ({ parentElement }) {
   const leave = (event) => {
     const field = document.activeElement, body = field?.closest("[data-testid=stPopoverBody]");
     if (event.key !== "Escape" || !body || !field.matches("input, textarea")) return;
@@ -28,6 +28,7 @@ export default function () {
     requestAnimationFrame(() => requestAnimationFrame(() => body.dispatchEvent(again)));
   };
   window.addEventListener("keydown", leave, true);
+  parentElement.querySelector("i").className = "listening";
   return () => window.removeEventListener("keydown", leave, true);
 }
 """
@@ -55,6 +56,13 @@ def model(scope: str, name: str, cards: Sequence[ModelCard], value: str, optiona
     return (chosen or "").strip()
 
 
+def keep_typed(scope: str) -> None:
+    """Leaves a field before Escape closes what it stands in: Streamlit takes over what is typed when a field is left, and a field
+    that vanishes isn't left. Stands outside of what closes, so that it listens before anything can be typed.
+    """
+    _keeping()(key=_key(scope, "keeping"))
+
+
 def panel(scope: str, kept: ChatSettings, tools: Sequence[str] = (), samples: bool = True) -> dict[str, Any]:
     """Draws all settings but the model.
 
@@ -66,7 +74,6 @@ def panel(scope: str, kept: ChatSettings, tools: Sequence[str] = (), samples: bo
     Returns:
         Values for ``ChatSettings``.
     """
-    _keeping()(key=_key(scope, "keeping"))
     names = ["sampling", "context", "prompt", *(["samples"] if samples else [])]
     tabs = st.tabs([t(f"talk.tab_{name}") for name in names])
     with tabs[0]:
@@ -182,9 +189,6 @@ def _number(scope: str, name: str, value: Any, low: Any, high: Any, step: Any, l
 
 @cache
 def _keeping() -> Any:
-    """Leaves a field before Escape closes what it stands in: Streamlit takes over what is typed when a field is left, and a field
-    that vanishes isn't left.
-    """
     return st.components.v2.component("lapidar.keeping", html="<i hidden></i>", js=_KEEPING)
 
 

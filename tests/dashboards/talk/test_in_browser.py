@@ -76,6 +76,7 @@ def test_code_keeps_its_indentation(page: Any, site: Any) -> None:
 @pytest.mark.parametrize("leaving", ["at once", "by Escape"])
 def test_a_setting_that_was_typed_just_before_the_question_counts(leaving: str, page: Any, site: Any) -> None:
     page.goto(f"{site.url}/chat?model=m@champion")
+    page.locator("i.listening").wait_for(state="attached")  # the page's script has been there, so it isn't about to begin
     page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
     page.get_by_role("button", name="Settings").click()
     page.get_by_role("spinbutton", name="Token alternatives").fill("3")
