@@ -11,6 +11,7 @@ import pytest
 from components.reviews import arena, conversations
 from components.reviews.standing import votes
 from dashboards.access import _user
+from tests.dashboards.conftest import settle
 
 pytestmark = pytest.mark.browser
 OWNER = _user()
@@ -77,6 +78,7 @@ def test_code_keeps_its_indentation(page: Any, site: Any) -> None:
 def test_a_setting_that_was_typed_just_before_the_question_counts(leaving: str, page: Any, site: Any) -> None:
     page.goto(f"{site.url}/chat?model=m@champion")
     page.locator("i.listening").wait_for(state="attached")  # the page's script has been there, so it isn't about to begin
+    settle(page)  # while a page is still being drawn, what opens on it closes again
     page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
     page.get_by_role("button", name="Settings").click()
     page.get_by_role("spinbutton", name="Token alternatives").fill("3")
