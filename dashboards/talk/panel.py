@@ -56,11 +56,11 @@ def model(scope: str, name: str, cards: Sequence[ModelCard], value: str, optiona
     return (chosen or "").strip()
 
 
-def keep_typed(scope: str) -> None:
+def keep_typed() -> None:
     """Leaves a field before Escape closes what it stands in: Streamlit takes over what is typed when a field is left, and a field
-    that vanishes isn't left. Stands outside of what closes, so that it listens before anything can be typed.
+    that vanishes isn't left. Stands outside of what closes, so that it listens before anything can be typed; once on a page.
     """
-    _keeping()(key=_key(scope, "keeping"))
+    _keeping()(key="talk.keeping")  # Streamlit refuses a component's key that holds "__", as a conversation's id may
 
 
 def panel(scope: str, kept: ChatSettings, tools: Sequence[str] = (), samples: bool = True) -> dict[str, Any]:

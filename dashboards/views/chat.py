@@ -101,7 +101,7 @@ def _choose(scope: str, kept: ChatSettings, cards: list[Any], shown: list[Conver
         beside = str(shown[1].settings.get("model", "")) if len(shown) > 1 else ""
         other = panel.model(scope, "beside", cards, beside, optional=True)
     with more:
-        panel.keep_typed(scope)
+        panel.keep_typed()
     with more, st.popover(t("chat.settings"), icon=":material/tune:", width="stretch"):
         values = panel.panel(scope, kept, asking.tools(ui.settings()))
     return ChatSettings(**{**kept.model_dump(), **values, "model": model}), other

@@ -311,6 +311,16 @@ def test_what_a_model_says_is_shown_as_it_is(open_page: Opener, serving: Serving
     assert "evil" not in "".join(each.value for each in [*page.markdown, *page.caption])
 
 
+def test_a_conversation_opens_whatever_letters_its_id_is_drawn_from(
+    open_page: Opener, serving: Serving, home: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    serving("m@champion")
+    monkeypatch.setattr(conversations.secrets, "token_urlsafe", lambda _: "a__b--c-_d-_")
+    page = open_page("chat", c=conversations.create(home, OWNER, settings={"model": "m@champion"}))
+    ask(page, "Hello")
+    assert settled(page, home).messages[1].content == "m@champion heard: Hello"
+
+
 def test_tools_are_used_shown_kept_and_traced(
     open_page: Opener, serving: Serving, home: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
