@@ -87,7 +87,7 @@ class Engine:
             self._made = Forward(self.model, self.pad_id, self.device, self.fuse)
         return self._made
 
-    def decoder(self, batch_tokens: int = BATCH_TOKENS, remember: bool = False, slots: Slots | None = None) -> Decoder:
+    def decoder(self, batch_tokens: int = BATCH_TOKENS, *, remember: bool = False, slots: Slots | None = None) -> Decoder:
         """A decoder to drive step by step, for requests that come and go.
 
         Args:
@@ -195,7 +195,7 @@ class Engine:
     ) -> list[list[Completion]]:
         """To each (prompt, position)."""
         self._slots.clear(_KEPT_BYTES)
-        decoder = self.decoder(batch_tokens, self._slots)
+        decoder = self.decoder(batch_tokens, slots=self._slots)
         # Longest first, so that memory runs out at once or never; of equal length in the order of their tokens, so that
         # prompts that share a beginning are read together.
         order = sorted(range(len(requests)), key=lambda i: (-len(requests[i][0]), list(requests[i][0]), i))
