@@ -90,6 +90,19 @@ class Comparison:
         return found | {"floor": floor, "null": self.null, "call": self.call, "text": self.text()}
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """What only one of two evaluations has, so that it can't be compared: nothing may be left out without a word.
+
+    Attributes:
+        first, second: what only the first or only the second has: ``benchmark``, or ``benchmark metric`` where both have the
+            benchmark.
+    """
+
+    first: tuple[str, ...] = ()
+    second: tuple[str, ...] = ()
+
+
 def compare(
     a: Iterable[Item],
     b: Iterable[Item],
@@ -113,7 +126,10 @@ def compare(
     common = [key for key in ours if key in theirs]
     if not common:
         asked = f" named {', '.join(metrics)}" if metrics else ""
-        raise InputError(f"the two evaluations have no benchmark with a metric{asked} in common; evaluate both on the same suite")
+        has = "; ".join(f"the {side} has {_named(keys)}" for side, keys in (("first", ours), ("second", theirs)))
+        raise InputError(
+            f"the two evaluations have no benchmark with a metric{asked} in common ({has}); evaluate both on the same suite"
+        )
     return compare_scores(ours, theirs, common, floors or {}, margin)
 
 
@@ -135,8 +151,18 @@ def compare_folders(a: Path, b: Path, settings: Settings, metrics: Collection[st
     Raises:
         InputError: if a folder holds no evaluation, or the two aren't about the same items.
     """
-    floors = noise.merged(stored_floors.known(a, settings), stored_floors.known(b, settings))
-    return compare(read_items(a), read_items(b), metrics, floors)
+    return compare(read_items(a), read_items(b), metrics, floors_of(a, b, settings))
+
+
+def floors_of(a: Path, b: Path, settings: Settings) -> Floors:
+    """Noise floors that the database has for the difference of two sealed evaluations."""
+    return noise.merged(stored_floors.known(a, settings), stored_floors.known(b, settings))
+
+
+def left_out(a: Iterable[Item], b: Iterable[Item]) -> LeftOut:
+    """What ``compare`` of the same items leaves out because only one side has it."""
+    ours, theirs = by_metric(a), by_metric(b)
+    return LeftOut(_only(ours, theirs), _only(theirs, ours))
 
 
 def by_metric(items: Iterable[Item], metrics: Collection[str] | None = None) -> dict[tuple[str, str], Scores]:
@@ -171,6 +197,16 @@ def read_items(evaluation: Path) -> list[dict[str, Any]]:
         if (first := seen.setdefault((item["benchmark"], str(item["id"])), number)) != number:
             raise InputError(f"{place} has the benchmark and id of row {first}; an item is evaluated once")
     return found
+
+
+def _only(ours: Collection[tuple[str, str]], theirs: Collection[tuple[str, str]]) -> tuple[str, ...]:
+    shared = {benchmark for benchmark, _ in theirs}
+    lacking = [(benchmark, metric) for benchmark, metric in ours if (benchmark, metric) not in theirs]
+    return tuple(dict.fromkeys(f"{name} {metric}" if name in shared else name for name, metric in lacking))
+
+
+def _named(keys: Collection[tuple[str, str]]) -> str:
+    return ", ".join(f"{benchmark} {metric}" for benchmark, metric in keys) or "none"
 
 
 def _pairing(key: tuple[str, str], ours: Scores, theirs: Scores) -> Pairing:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from components import locks, run_files
-from components.comparison import Comparison, compare_folders
+from components.comparison import Comparison, LeftOut, compare, floors_of, left_out, read_items
 from components.errors import InputError
 from components.run_records import RunDetail
 from components.settings import Settings
@@ -32,10 +32,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Scored:
-    """A run's scores against the first run's on the same items, or why they can't be compared."""
+    """A run's scores against the first run's on the same items, or why they can't be compared.
+
+    Attributes:
+        left_out: what only this run or only the first one was evaluated on.
+    """
 
     run: str
     comparisons: tuple[Comparison, ...] = ()
+    left_out: LeftOut = field(default_factory=LeftOut)
     why_not: str = ""
 
 
@@ -175,7 +180,9 @@ def _scored(run: RunDetail, stage: str, first: Any, settings: Settings) -> Score
             run.row.id, why_not="its answers aren't on this machine, only their scores; evaluate both here to compare item by item"
         )
     try:
-        return Scored(run.row.id, tuple(compare_folders(own, first, settings)))
+        ours, theirs = read_items(own), read_items(first)
+        found = compare(ours, theirs, floors=floors_of(own, first, settings))
+        return Scored(run.row.id, tuple(found), left_out(ours, theirs))
     except InputError as error:
         return Scored(run.row.id, why_not=str(error))
 

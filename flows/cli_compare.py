@@ -26,16 +26,18 @@ def compare(first: str, second: str, as_json: bool) -> None:
     settings = Settings()
     (ours, our_floors), (theirs, their_floors) = _evaluated(first, settings), _evaluated(second, settings)
     found = comparison.compare(ours, theirs, floors=noise.merged(our_floors, their_floors))
-    left = sorted({item["benchmark"] for item in ours} ^ {item["benchmark"] for item in theirs})
+    left = comparison.left_out(ours, theirs)
     if as_json:
-        document = {"a": first, "b": second, "comparisons": [each.to_dict() for each in found], "left_out": left}
+        only = {"a": left.first, "b": left.second}
+        document = {"a": first, "b": second, "comparisons": [each.to_dict() for each in found], "left_out": only}
         output.document(document | {"verdict": _verdict(found)})
         return
     typer.echo(f"{first} against {second}")
     for each in found:
         typer.echo(f"  {each.benchmark} {each.metric}: {each.text()}")
-    for benchmark in left:
-        typer.echo(f"  {benchmark}: only one of the two was evaluated on it")
+    for side, names in ((first, left.first), (second, left.second)):
+        if names:
+            typer.echo(f"  not compared, for only {side} was evaluated on it: {', '.join(names)}")
     typer.echo(f"{_verdict(found)}")
 
 

@@ -137,6 +137,9 @@ def _significance(found: Sequence[Scored], names: Mapping[str, str], first: RunD
                 safe.text(each.why_not)
             for comparison in each.comparisons:
                 _call(comparison)
+            for run, only in ((each.run, each.left_out.first), (first.row.id, each.left_out.second)):
+                if only:
+                    st.caption(t("compare.only", run=names[run], what=safe.plain(", ".join(only), 2000)))
 
 
 def _call(found: Comparison) -> None:

@@ -89,6 +89,12 @@ def _compare(shown: Mapping[str, Any]) -> None:
         )
         return
     _differences(found, shown["uri"], other)
+    left = comparison.left_out(ours, theirs)
+    for uri, only in ((shown["uri"], left.first), (other, left.second)):
+        if only:
+            st.caption(
+                t("evaluation.only", version=safe.plain(uri.removeprefix("models:/")), what=safe.plain(", ".join(only), 2000))
+            )
 
 
 def _floors(shown: Mapping[str, Any]) -> noise.Floors:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from components.comparison import Comparison, compare, read_items
+from components.comparison import Comparison, LeftOut, compare, left_out, read_items
 from components.errors import InputError
 from components.noise import Floor
 from components.paired import pair
@@ -57,7 +57,8 @@ def test_other_items_are_an_error(tmp_path: Path) -> None:
 
 def test_nothing_to_compare_is_an_error(tmp_path: Path) -> None:
     first, second = evaluation(tmp_path / "a", [1]), evaluation(tmp_path / "b", [1], benchmark="products")
-    with pytest.raises(InputError, match="no benchmark with a metric in common"):
+    said = r"no benchmark with a metric in common \(the first has sums accuracy; the second has products accuracy\)"
+    with pytest.raises(InputError, match=said):
         read(first, other=second)
     with pytest.raises(InputError, match="named f1"):
         read(first, "f1", other=first)
@@ -67,6 +68,13 @@ def test_nothing_to_compare_is_an_error(tmp_path: Path) -> None:
 
 def items(right: int, benchmark: str, n: int = 200) -> list[dict[str, Any]]:
     return [{"benchmark": benchmark, "id": i, "prompt": "p", "scores": {"accuracy": float(i < right)}} for i in range(n)]
+
+
+def test_what_only_one_side_has_is_named() -> None:
+    ours = items(9, "sums", 10) + items(9, "first", 10)
+    theirs = [{**item, "scores": {**item["scores"], "f1": 0.5}} for item in items(9, "sums", 10)] + items(9, "second", 10)
+    assert left_out(ours, theirs) == LeftOut(("first",), ("sums f1", "second"))
+    assert left_out(ours, ours) == LeftOut()
 
 
 @pytest.mark.parametrize(

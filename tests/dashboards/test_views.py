@@ -80,6 +80,19 @@ def test_compare_says_which_is_better_and_what_differs(recorded: Recorded, open_
     assert [{"package": "torch", "A 1": "2.1", "B 2": "2.2"}] in tables
 
 
+def test_compare_names_what_only_one_run_was_evaluated_on(recorded: Recorded, open_page: Opener, tmp_path: Path) -> None:
+    home = shutil.copytree(recorded.home, tmp_path / "home")
+    for run, name in ((recorded.first, "products"), (recorded.second, "powers[x](y)")):
+        [file] = home.rglob(f"e{run[-1]}0*/items.jsonl")
+        file.chmod(0o644)
+        extra = json.dumps({"benchmark": name, "id": "0", "prompt": "?", "scores": {"accuracy": 1.0}})
+        file.write_text(f"{file.read_text().rstrip()}\n{extra}\n")
+    said = words_of(open_page("compare", home, runs=f"{recorded.first},{recorded.second}"))
+    assert ":green-badge[▲ better] **sums accuracy**" in said
+    assert "Not compared, for only A 1 was evaluated on it: products" in said
+    assert r"Not compared, for only B 2 was evaluated on it: powers\[x\]\(y\)" in said
+
+
 def test_compare_of_a_run_that_was_never_evaluated_says_so(recorded: Recorded, open_page: Opener) -> None:
     page = open_page("compare", recorded.home, runs=f"{recorded.first},{recorded.failed}")
     assert not page.exception

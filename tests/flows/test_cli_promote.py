@@ -98,6 +98,22 @@ def test_a_gate_is_decided_again_and_models_are_compared(lapidar: Cli) -> None:
 
 
 @pytest.mark.usefixtures("versions")
+def test_benchmarks_of_one_side_only_are_named_for_each_side(lapidar: Cli, tmp_path: Path) -> None:
+    sums = [{"benchmark": "sums", "id": str(i), "prompt": "?", "scores": {"accuracy": 1.0}} for i in range(ITEMS)]
+    for name, other in (("a", "products"), ("b", "powers")):
+        (tmp_path / name).mkdir()
+        lines = [*sums, {"benchmark": other, "id": "0", "prompt": "?", "scores": {"accuracy": 1.0}}]
+        (tmp_path / name / "items.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    a, b = str(tmp_path / "a"), str(tmp_path / "b")
+    code, out, _ = lapidar("compare", a, b)
+    assert code == 0
+    assert f"not compared, for only {a} was evaluated on it: products\n" in out
+    assert f"not compared, for only {b} was evaluated on it: powers\n" in out
+    assert json.loads(lapidar("compare", a, b, "--json")[1])["left_out"] == {"a": ["products"], "b": ["powers"]}
+    assert json.loads(lapidar("compare", a, "models:/tiny/1", "--json")[1])["left_out"] == {"a": ["products"], "b": []}
+
+
+@pytest.mark.usefixtures("versions")
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
