@@ -2,46 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 from components.artifacts import ModelRef
 from components.errors import InputError
-
-PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
-
-
-def check_folder(folder: Path) -> None:
-    """Refuses what isn't a model in Hugging Face layout with safetensors, or would run code.
-
-    Raises:
-        InputError: naming the file and the remedy.
-    """
-    if not folder.is_dir():
-        raise InputError(f"model folder {folder} doesn't exist")
-    config_file = folder / "config.json"
-    if not config_file.is_file():
-        raise InputError(f"{folder} is no model: it has no config.json (expected a folder in Hugging Face layout)")
-    for file in [config_file, folder / "tokenizer_config.json"]:
-        if file.is_file() and "auto_map" in _read_json(file):
-            raise InputError(
-                f"{file} has an 'auto_map': loading it would run the model author's Python code; use a model without one"
-            )
-    weights = sorted(folder.glob("*.safetensors"))
-    if not weights:
-        pickled = [f.name for pattern in PICKLES for f in sorted(folder.glob(pattern))]
-        if pickled:
-            raise InputError(
-                f"{folder} has its weights as pickle ({pickled[0]}), which can run any code when loaded; "
-                "convert it with transformers' save_pretrained (writes safetensors) on a machine that trusts it"
-            )
-        raise InputError(f"{folder} is no model: it has no *.safetensors")
-    for file in weights:
-        if file.read_bytes()[:40].startswith(b"version https://git-lfs") if file.stat().st_size < 1024 else False:
-            raise InputError(f"{file} is a Git LFS pointer, not weights; run 'git lfs pull' in the model's repository")
-    _check_tokenizer(folder)
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -60,6 +26,9 @@ def load_model(ref: ModelRef, device: str = "cpu", trainable: bool = False) -> t
     Args:
         trainable: makes the adapter's weights trainable. Without it the model is in evaluation mode and nothing has a
             gradient.
+
+    Raises:
+        InputError: if the files aren't a model that this transformers knows, or lack some of its weights.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -67,14 +36,26 @@ def load_model(ref: ModelRef, device: str = "cpu", trainable: bool = False) -> t
     from components.models.precision import is_packed, unpack
 
     quieten()
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        ref.base,
-        dtype=torch.float32 if device == "cpu" else torch.bfloat16,
-        device_map=device,
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
-    )
+    try:
+        model, told = AutoModelForCausalLM.from_pretrained(
+            ref.base,
+            dtype=torch.float32 if device == "cpu" else torch.bfloat16,
+            device_map=device,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:300]
+        raise InputError(f"{ref.base} can't be loaded: {said}; check its config.json, or copy the model again") from error
+    if missing := sorted(told["missing_keys"]):  # transformers would go on with random ones
+        raise InputError(
+            f"{ref.base} isn't whole: {len(missing)} of the weights that config.json asks for aren't there, "
+            f"for example {missing[0]}; copy config.json and all *.safetensors from the same place"
+        )
     keep_weight_layout(model)
     if (trainable or ref.adapter is not None) and is_packed(model):
         unpack(model)
@@ -109,32 +90,3 @@ def keep_weight_layout(model: Any) -> int:
     for layer in layers:
         layer.support_avx512bf16_for_cpu = False
     return len(layers)
-
-
-def _check_tokenizer(folder: Path) -> None:
-    """A tokenizer that makes ids which the model's embedding doesn't have belongs to another model."""
-    if not (folder / "tokenizer.json").is_file() and not (folder / "tokenizer_config.json").is_file():
-        raise InputError(f"{folder} has no tokenizer (tokenizer.json); copy the one that the model was trained with")
-    file = folder / "tokenizer.json"
-    if not file.is_file():
-        return
-    content = _read_json(file)
-    ids = [i for i in content.get("model", {}).get("vocab", {}).values()] if isinstance(content["model"].get("vocab"), dict) else []
-    ids += [token["id"] for token in content.get("added_tokens", [])]
-    config = _read_json(folder / "config.json")
-    size = config.get("vocab_size") or config.get("text_config", {}).get("vocab_size")
-    if ids and size and max(ids) >= size:
-        raise InputError(
-            f"the tokenizer in {folder} doesn't match the model: it makes token ids up to {max(ids)}, "
-            f"the model knows {size}; use the tokenizer that the model was trained with"
-        )
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_bytes())
-    except ValueError as error:
-        raise InputError(f"{file} isn't valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{file} holds no JSON object")
-    return content

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from components.artifacts import ModelRef
 from components.errors import InputError
+from components.models.check import check_folder
 from components.models.licence import CARD
-from components.models.load import check_folder
 from components.settings import Settings
 from components.store import content_digest, file_sha256
 

@@ -32,8 +32,9 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
         InputError: if the folder is no model, holds pickles only, or would run code.
     """
     from components.models.chat import choose_template, template_hash
+    from components.models.check import check_folder
     from components.models.licence import licence
-    from components.models.load import check_folder, load_tokenizer
+    from components.models.load import load_tokenizer
 
     source = inputs.models["source"].base
     check_folder(source)
