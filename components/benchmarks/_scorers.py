@@ -3,6 +3,8 @@ r"""Rules that score an answer of a team's own set against the right ones, and s
 Numbers are read as people write them: ``1,234.5``, ``1.234,5``, ``1'234.5``, ``−5``, ``.5``, ``1e6``, ``3/4``, ``$1,200``, ``5 %``.
 What has only one kind of separator is read in the English way where it can be (``1,234`` is above a thousand, ``1.234`` isn't),
 else in the other one (``3,14``, ``1.234.567``); what is no number in either is none, and no part of it is taken for one.
+Where a set says which sign its decimals have, that reading comes first instead. Where it doesn't, an answer that would be right in
+the other reading only is no wrong number: it reads as two things, and counts as one that couldn't be read.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import unicodedata
 from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
-from typing import Protocol
+from typing import Literal, Protocol
 
 from components.benchmarks._math import read, same
 from components.text import holds_word
@@ -27,6 +29,8 @@ _ENGLISH = re.compile(r"(?P<whole>[1-9]\d{0,2}(?:,\d{3})+|\d*)(?:\.(?P<part>\d+)
 _OTHER = re.compile(r"(?P<whole>[1-9]\d{0,2}(?:\.\d{3})+|\d+)(?:,(?P<part>\d+))?")
 _LARGEST_POWER = _MOST_DIGITS = 400
 _FRACTION = re.compile(r"(\d+)/(\d+)")
+Mark = Literal[".", ","]
+"""What stands before a number's decimals."""
 
 
 class Scorer(Protocol):
@@ -68,7 +72,9 @@ def contains(targets: Sequence[str], answer: str, options: Sequence[str] = ()) -
     return found is not None, found or answer.strip() or None
 
 
-def numeric(targets: Sequence[str], answer: str, options: Sequence[str] = ()) -> tuple[bool, str | None]:
+def numeric(
+    targets: Sequence[str], answer: str, options: Sequence[str] = (), decimal: Mark | None = None
+) -> tuple[bool, str | None]:
     """Whether the last number of an answer is one of the targets, and which it is.
 
     A number at which the token limit cut the answer may go on, so it is none.
@@ -77,13 +83,20 @@ def numeric(targets: Sequence[str], answer: str, options: Sequence[str] = ()) ->
     ((True, '1200'), (False, '8'), (False, None), (True, '3'))
     >>> numeric(["1234.5"], "1.234,5 km"), numeric(["-5"], "x = −5"), numeric(["0.5"], "it is 1/2"), numeric(["5"], "v1.2.5")
     ((True, '1234.5'), (True, '-5'), (True, '0.5'), (False, None))
+    >>> numeric(["1234"], "1.234", decimal=","), numeric(["1234"], "1.234", decimal="."), numeric(["1234"], "1.234")
+    ((True, '1234'), (False, '1.234'), (False, None))
+
+    Args:
+        decimal: how the targets and answers write decimals; see the module where that isn't known.
     """
     text = _ascii_digits(answer)
     found = list(_TOKEN.finditer(text))
     if not found or (getattr(answer, "truncated", False) and found[-1].end() == len(text)):
         return False, None
-    value = _value(found[-1])
-    return value is not None and value in {number(target) for target in targets}, None if value is None else _written(value)
+    value, wanted = _value(found[-1], decimal), {number(target, decimal) for target in targets} - {None}
+    if decimal is None and value not in wanted and _value(found[-1], ",") in wanted:
+        return False, None
+    return value is not None and value in wanted, None if value is None else _written(value)
 
 
 def math_verify(targets: Sequence[str], answer: str, options: Sequence[str] = ()) -> tuple[bool, str | None]:
@@ -120,14 +133,16 @@ SCORERS: dict[str, Scorer] = {
 }
 
 
-def number(text: str) -> Fraction | None:
+def number(text: str, decimal: Mark | None = None) -> Fraction | None:
     """The number that a text is, with nothing else in it but a currency or percent sign; None if it is none.
 
     >>> number("1,234.50"), number("3/4"), number("ten"), number("7 apples"), number("1,23,4")
     (Fraction(2469, 2), Fraction(3, 4), None, None, None)
+    >>> number("1.234", ","), number("1,234", ","), number("1,234.5", ",")
+    (Fraction(1234, 1), Fraction(617, 500), Fraction(2469, 2))
     """
     match = _TOKEN.fullmatch(_ascii_digits(text).strip().removesuffix("%").strip())
-    return _value(match) if match else None
+    return _value(match, decimal) if match else None
 
 
 def _written(value: Fraction) -> str:
@@ -140,7 +155,7 @@ def _written(value: Fraction) -> str:
     return str(value)
 
 
-def _value(match: re.Match[str]) -> Fraction | None:
+def _value(match: re.Match[str], decimal: Mark | None = None) -> Fraction | None:
     digits, power = re.sub(_GROUP, "", match["digits"]).rstrip(".,/"), (match["power"] or "").replace("−", "-")
     if " " in match["digits"]:
         return None  # "3 100" may be one number or two
@@ -149,7 +164,8 @@ def _value(match: re.Match[str]) -> Fraction | None:
     if fraction := _FRACTION.fullmatch(digits):
         value = Fraction(int(fraction[1]), int(fraction[2])) if int(fraction[2]) else None
     else:
-        parts = _ENGLISH.fullmatch(digits) or _OTHER.fullmatch(digits)
+        first, second = (_OTHER, _ENGLISH) if decimal == "," else (_ENGLISH, _OTHER)
+        parts = first.fullmatch(digits) or second.fullmatch(digits)
         bare = re.sub("[.,]", "", parts["whole"]) or "0" if parts else ""
         value = Fraction(Decimal(f"{bare}.{parts['part'] or 0}{power}")) if parts and digits else None
     return -value if value is not None and (match["sign"] or match["inner"]) else value

@@ -10,7 +10,7 @@ the set is called like its file.
 
 - ``exact``: the answer, trimmed and without regard to case or full stops at its end;
 - ``contains``: the right answer stands in it as whole words;
-- ``numeric``: its last number;
+- ``numeric``: its last number, see ``decimal``;
 - ``math_verify``: its last formula or number, compared as mathematics;
 - ``multiple_choice``: the option's letter, by likelihood or from a generated answer;
 - ``judge``: another model's score against the answer, see ``components.benchmarks._judge``.
@@ -19,9 +19,12 @@ the set is called like its file.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +33,7 @@ from pydantic import Field, model_validator
 from components.artifacts import Inputs
 from components.benchmarks._choices import LETTERS, ChoiceConfig, likelihood_task
 from components.benchmarks._judge import RUBRICS, verdicts
-from components.benchmarks._scorers import SCORERS, number
+from components.benchmarks._scorers import SCORERS, Mark, number, numeric
 from components.benchmarks._source import Source, choices, letter, text
 from components.benchmarks._task import MAIN, Graded, scores_of, share, stored_task
 from components.data.records import Record
@@ -47,6 +50,10 @@ class Config(ChoiceConfig):
         examples: file of solved rows for ``shots``.
         judge: for ``scorer: judge``: ``URL#model`` or a model's folder.
         rubric: version of the judge's prompt.
+        decimal: for ``scorer: numeric``: how the set and its answers write decimals, ``"."`` (1,234.5) or ``","`` (1.234,5). It
+            decides about numbers with one separator before three digits (``1.234``); where it isn't set they are read in the
+            English way, and an answer that would be right in the other way only counts as unparsed, not as another number.
+            Numbers that a file holds as numbers, not as text, are what they are.
     """
 
     method: Literal["own"] = "own"
@@ -55,6 +62,7 @@ class Config(ChoiceConfig):
     examples: str | None = None
     judge: str | None = None
     rubric: str = "reference-1"
+    decimal: Mark | None = None
     max_new_tokens: int = Field(256, ge=1)
     cot: bool = False
 
@@ -66,6 +74,8 @@ class Config(ChoiceConfig):
             raise ValueError(f"n={self.n}: a judged set has one answer an item")
         if self.rubric not in RUBRICS:
             raise ValueError(f"rubric {self.rubric!r} isn't known; there are {', '.join(RUBRICS)}")
+        if self.decimal is not None and self.scorer != "numeric":
+            raise ValueError("'decimal' is for scorer: numeric")
         if self.form == "likelihood" and self.scorer != "multiple_choice":
             raise ValueError("form: likelihood is for scorer: multiple_choice")
         return self
@@ -84,7 +94,7 @@ class Config(ChoiceConfig):
         """The file's name and a hash of where it lies and how it is read: two sets may have files of one name. What is in
         the file is told apart by its md5.
         """
-        parts = f"{self.path}\0{self.examples}\0{self.scorer}\0{self.judge}"
+        parts = f"{self.path}\0{self.examples}\0{self.scorer}\0{self.judge}" + (f"\0{self.decimal}" if self.decimal else "")
         return f"{_stem(self.path)}-{hashlib.sha256(parts.encode()).hexdigest()[:8]}"
 
 
@@ -117,13 +127,15 @@ def task(config: Config, inputs: Inputs, tokenizer: Any) -> dict[str, Any]:
             right=lambda row: LETTERS.index(row["answer"][0]),
             **fields,
         )
-    made = stored_task(config, inputs, _grade(config.scorer), (MAIN,), **fields)
+    made = stored_task(config, inputs, _grade(config), (MAIN,), **fields)
     return _judged(made, config, inputs) if config.scorer == "judge" else made
 
 
-def _grade(scorer: Scorer) -> Any:
+def _grade(config: Config) -> Any:
+    rule = SCORERS[config.scorer] if config.decimal is None else partial(numeric, decimal=config.decimal)
+
     def grade(row: Record, answer: str) -> Graded:
-        right, found = SCORERS[scorer](row["answer"], answer, row.get("options", ()))
+        right, found = rule(row["answer"], answer, row.get("options", ()))
         return Graded({MAIN: float(right)}, found)
 
     return grade
@@ -155,10 +167,12 @@ def _judged(settings: dict[str, Any], config: Config, inputs: Inputs) -> dict[st
 def source_of(config: Config) -> Source:
     """How rows of the set's file become items."""
     own = "the team's own"
-    return Source(item=lambda row: _item(row, config.scorer), sample=SAMPLES[config.scorer], about=config.path, licence=own)
+    return Source(
+        item=lambda row: _item(row, config.scorer, config.decimal), sample=SAMPLES[config.scorer], about=config.path, licence=own
+    )
 
 
-def _item(row: Record, scorer: str) -> Record:
+def _item(row: Record, scorer: str, decimal: Mark | None) -> Record:
     prompt = text(row, "prompt", "question")
     if scorer == "multiple_choice":
         options = choices(row, "options", "choices")
@@ -167,15 +181,27 @@ def _item(row: Record, scorer: str) -> Record:
         prompt = f"{prompt}\n{listed}\nAnswer:"
         return {"id": _name(row), "group": _group(row), "prompt": prompt, "options": options, "answer": right}
     given = row.get("answer")
+    if scorer == "numeric" and isinstance(given, float) and math.isfinite(given):
+        row = {**row, "answer": _written(given, decimal)}
     if isinstance(given, list) and scorer not in ("exact", "contains"):
         raise ValueError(f"'answer' is a list, which scorers exact and contains take; scorer: {scorer} takes one answer")
     targets = given if isinstance(given, list) else [text(row, "answer")]
     targets = [text({"answer": target}, "answer") for target in targets]
     if not targets:
         raise ValueError("'answer' is an empty list, expected at least one right answer")
-    if scorer == "numeric" and (wrong := [target for target in targets if number(target) is None]):
+    if scorer == "numeric" and (wrong := [target for target in targets if number(target, decimal) is None]):
         raise ValueError(f"'answer' is {wrong[0]!r}, expected a number for scorer: numeric")
     return {"id": _name(row), "group": _group(row), "prompt": prompt, "answer": targets}
+
+
+def _written(value: float, decimal: Mark | None) -> str:
+    """A number of the file as the set writes numbers.
+
+    >>> _written(1.234, ","), _written(1.234, None), _written(1e-7, None), _written(1200.0, ",")
+    ('1,234', '1.234', '0.0000001', '1200')
+    """
+    plain = f"{Decimal(repr(value)):f}".removesuffix(".0")
+    return plain.replace(".", ",") if decimal == "," else plain
 
 
 def _name(row: Record) -> str | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import doctest
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
-from components.benchmarks import _scorers, wordproblems
+from components.benchmarks import _scorers, own, wordproblems
 from components.benchmarks._scorers import exact, multiple_choice, number, numeric
 from components.inference.harness import Answer
 
@@ -14,7 +16,7 @@ OPTIONS = ("one", "two", "three", "four")
 
 
 def test_the_examples_are_true() -> None:
-    assert doctest.testmod(_scorers).failed == 0
+    assert doctest.testmod(_scorers).failed == doctest.testmod(own).failed == 0
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,49 @@ def test_the_examples_are_true() -> None:
 def test_numbers(answer: str, found: str | None) -> None:
     right, said = numeric([found or "5"], answer)
     assert (right, said) == (found is not None, found)
+
+
+@pytest.mark.parametrize(
+    ("answer", "target", "decimal", "expected"),
+    [
+        ("1.234 km", "1234", ",", (True, "1234")),
+        ("1.234 km", "1234", ".", (False, "1.234")),
+        ("1.234 km", "1234", None, (False, None)),
+        ("1.234 km", "1.234", None, (True, "1.234")),
+        ("1.234 km", "1.234", ",", (True, "1234")),
+        ("1,234 km", "1,234", ",", (True, "1.234")),
+        ("1,234 km", "1.234", None, (False, None)),
+        ("1,234 km", "1234", None, (True, "1234")),
+        ("1,234 km", "7", None, (False, "1234")),
+        ("3.5 or 1,234.5", "1234,5", ",", (True, "1234.5")),
+        ("3.5", "3,5", ",", (True, "3.5")),
+        (".5", "0,5", ",", (True, "0.5")),
+        ("−1.234", "-1234", ",", (True, "-1234")),
+    ],
+)
+def test_one_separator_before_three_digits_is_read_as_the_set_says(
+    answer: str, target: str, decimal: Any, expected: tuple[bool, str | None]
+) -> None:
+    assert numeric([target], answer, decimal=decimal) == expected
+
+
+def test_the_setting_decides_how_a_set_is_read_and_scored() -> None:
+    german, unset = (own.Config(path="a.jsonl", scorer="numeric", decimal=mark) for mark in (",", None))  # type: ignore[arg-type]
+    assert german.stored() != unset.stored()
+    for config, given, stored in (
+        (german, 1.234, "1,234"),
+        (unset, 1.234, "1.234"),
+        (german, "1.234", "1.234"),
+        (german, 3.0, "3"),
+    ):
+        item = own.source_of(config).item({"prompt": "?", "answer": given})
+        assert item["answer"] == [stored]
+    graded = own._grade(german)({"answer": ["1234"]}, "1.234")
+    assert (graded.scores, graded.extracted) == ({"accuracy": 1.0}, "1234")
+    graded = own._grade(unset)({"answer": ["1234"]}, "1.234")
+    assert (graded.scores, graded.extracted) == ({"accuracy": 0.0}, None)
+    with pytest.raises(ValidationError, match="'decimal' is for scorer: numeric"):
+        own.Config(path="a.jsonl", scorer="exact", decimal=",")
 
 
 def test_a_number_where_the_limit_cut_the_answer_is_none() -> None:
