@@ -17,8 +17,9 @@ from components.artifacts import Estimate
 from components.data import records
 from components.errors import InputError
 from components.noise import Floor, Floors
-from components.paired import Paired, Pairing, family
+from components.paired import ALPHA, Paired, Pairing, family
 from components.settings import Settings
+from components.statistics import UNIT, Bounds
 
 ITEMS = "items.jsonl"
 Item = Mapping[str, Any]
@@ -66,9 +67,8 @@ class Comparison:
         interval = f"{100 * paired.confidence:.4g} % interval"
         corrected = f", corrected for {paired.family} comparisons" if paired.family > 1 else ""
         parts = [f"{found.value:+.3f} [{found.low:+.3f}, {found.high:+.3f}] ({interval}{corrected}; n={found.n})"]
-        test = "" if paired.mcnemar is None else f", McNemar p={paired.mcnemar:.2g}"
         floor = self.floor and f"noise floor ±{self.floor.half_width:.3f} ({self.floor.runs} runs)"
-        parts += [f"{paired.wins} won, {paired.losses} lost{test}", floor or "noise floor not measured"]
+        parts += [f"{paired.wins} won, {paired.losses} lost, {_p(paired.adjusted)}", floor or "noise floor not measured"]
         return f"{self.call}: {'; '.join(parts)}{self._why()}"
 
     def _why(self) -> str:
@@ -122,7 +122,8 @@ def compare(
     Raises:
         InputError: if a benchmark's items aren't the same in both, or they have no metric in common.
     """
-    ours, theirs = by_metric(a, metrics), by_metric(b, metrics)
+    a, b = list(a), list(b)
+    ours, theirs, spans = by_metric(a, metrics), by_metric(b, metrics), ranges([*a, *b])
     common = [key for key in ours if key in theirs]
     if not common:
         asked = f" named {', '.join(metrics)}" if metrics else ""
@@ -130,7 +131,7 @@ def compare(
         raise InputError(
             f"the two evaluations have no benchmark with a metric{asked} in common ({has}); evaluate both on the same suite"
         )
-    return compare_scores(ours, theirs, common, floors or {}, margin)
+    return compare_scores(ours, theirs, common, floors or {}, margin, spans)
 
 
 def compare_scores(
@@ -139,9 +140,10 @@ def compare_scores(
     keys: Collection[tuple[str, str]],
     floors: Floors,
     margin: float = 0.0,
+    spans: Mapping[str, Bounds] | None = None,
 ) -> list[Comparison]:
-    """``compare`` on what ``by_metric`` made: the benchmarks and metrics of ``keys``, corrected over all of them."""
-    pairings = {key: _pairing(key, ours[key], theirs[key]) for key in keys}
+    """``compare`` on what ``by_metric`` and ``ranges`` made: the metrics of ``keys``, corrected over all of them."""
+    pairings = {key: _pairing(key, ours[key], theirs[key], (spans or {}).get(key[0])) for key in keys}
     return [Comparison(*key, paired, floors.get(key), margin) for key, paired in family(pairings, margin).items()]
 
 
@@ -177,6 +179,17 @@ def by_metric(items: Iterable[Item], metrics: Collection[str] | None = None) -> 
     return found
 
 
+def bounds(item: Item) -> Bounds:
+    """Between what an item's scores can lie: its ``range``, or 0 and 1."""
+    low, high = item.get("range", UNIT)
+    return float(low), float(high)
+
+
+def ranges(items: Iterable[Item]) -> dict[str, Bounds]:
+    """``bounds`` by benchmark, where the items say them."""
+    return {item["benchmark"]: bounds(item) for item in items if "range" in item}
+
+
 def read_items(evaluation: Path) -> list[dict[str, Any]]:
     """All items of an evaluation, in the order of the dataset.
 
@@ -192,8 +205,11 @@ def read_items(evaluation: Path) -> list[dict[str, Any]]:
         if lacking := next((name for name in ("benchmark", "id", "scores") if item.get(name) is None), None):
             raise InputError(f"{place} has no {lacking!r}; an evaluated item needs benchmark, id and scores")
         for metric, score in item["scores"].items():
-            if isinstance(score, bool) or not isinstance(score, (int, float)):
+            if not _is_number(score):
                 raise InputError(f"{place}: score {metric!r} is {score!r}, expected a number")
+        span = item.get("range", list(UNIT))
+        if not (isinstance(span, list) and len(span) == 2 and all(map(_is_number, span)) and span[0] < span[1]):
+            raise InputError(f"{place}: 'range' is {span!r}, expected the least and the largest possible score")
         if (first := seen.setdefault((item["benchmark"], str(item["id"])), number)) != number:
             raise InputError(f"{place} has the benchmark and id of row {first}; an item is evaluated once")
     return found
@@ -209,10 +225,23 @@ def _named(keys: Collection[tuple[str, str]]) -> str:
     return ", ".join(f"{benchmark} {metric}" for benchmark, metric in keys) or "none"
 
 
-def _pairing(key: tuple[str, str], ours: Scores, theirs: Scores) -> Pairing:
+def _p(value: float) -> str:
+    """A p-value that rounding doesn't move across 0.05, where the interval begins to hold the null value.
+
+    >>> _p(0.0031), _p(0.0496), _p(0.051)
+    ('p=0.0031', 'p<0.05', 'p=0.051')
+    """
+    return "p<0.05" if value < ALPHA <= float(f"{value:.2g}") else f"p={value:.2g}"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _pairing(key: tuple[str, str], ours: Scores, theirs: Scores, span: Bounds | None) -> Pairing:
     if ours.keys() != theirs.keys():
         raise InputError(
             f"{key[0]}: the two evaluations hold other items ({len(ours.keys() - theirs.keys())} only in the first, "
             f"{len(theirs.keys() - ours.keys())} only in the second); evaluate both on the same data version"
         )
-    return Pairing([ours[item] for item in ours], [theirs[item] for item in ours])
+    return Pairing([ours[item] for item in ours], [theirs[item] for item in ours], bounds=span)

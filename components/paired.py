@@ -15,7 +15,19 @@ from typing import Any, TypeVar
 
 from components.artifacts import Estimate
 from components.errors import InputError
-from components.statistics import RESAMPLES, check, detectable_difference, discordant, holm, is_binary, mcnemar
+from components.statistics import (
+    RESAMPLES,
+    UNIT,
+    Bounds,
+    alike,
+    all_equal,
+    check,
+    detectable_difference,
+    discordant,
+    holm,
+    is_binary,
+    mcnemar,
+)
 
 ALPHA = 0.05
 _FEW_VALUES = 64
@@ -27,12 +39,13 @@ class Paired:
     """How two models differ on the same items; all differences are first minus second.
 
     Attributes:
-        difference: mean difference with the interval that decides: the adjusted Wald interval of Bonett and Price (2012) for
-            scores of 0 and 1, the BCa bootstrap's for others; at the level ``confidence``.
+        difference: mean difference with the interval that decides: for scores of 0 and 1 the adjusted Wald interval of Bonett
+            and Price (2012), which holds zero besides wherever McNemar's exact test doesn't reject it; the BCa bootstrap's for
+            others, and ``statistics.alike`` where all differences are equal; at the level ``confidence``.
         bootstrap: the BCa bootstrap's interval (Efron 1987) at the same level.
         wins, losses: items on which the first model scores higher, lower.
         mcnemar: exact p-value of McNemar's test; None for scores other than 0 and 1.
-        p: two-sided p-value that belongs to ``difference``.
+        p: two-sided p-value that belongs to ``difference``; for scores of 0 and 1 never below McNemar's.
         adjusted: the same after Holm's correction; below 0.05 exactly where the interval excludes the null value.
         confidence: level of both intervals, 0.95 or, corrected, more.
         family: how many comparisons were made at once.
@@ -54,23 +67,28 @@ class Paired:
 class Pairing:
     """Scores of two models on the same items, in the same order.
 
+    Args:
+        bounds: between which a single score can lie; by default 0 and 1, and what is seen beyond.
+
     Raises:
         InputError: if the lists differ in length.
         LapidarError: if there are no items, or a score isn't a finite number.
     """
 
-    def __init__(self, a: Sequence[float], b: Sequence[float], seed: int = 0) -> None:
+    def __init__(self, a: Sequence[float], b: Sequence[float], seed: int = 0, bounds: Bounds | None = None) -> None:
         if len(a) != len(b):
             raise InputError(f"{len(a)} scores can't be paired with {len(b)}: evaluate both models on the same items")
         check(a)
         check(b)
         self._a, self._b, self._seed = list(a), list(b), seed
+        least, most = bounds or UNIT
+        self._span = max(most, *a, *b) - min(least, *a, *b)
         self._binary = is_binary([*a, *b])
         self.wins, self.losses = discordant(a, b)
 
     @cached_property
     def _bootstrap(self) -> _Bootstrap:
-        return _Bootstrap([x - y for x, y in zip(self._a, self._b, strict=True)], self._seed)
+        return _Bootstrap([x - y for x, y in zip(self._a, self._b, strict=True)], self._seed, self._span)
 
     def bootstrap(self, confidence: float = 1 - ALPHA) -> Estimate:
         """Mean difference with the BCa bootstrap's interval."""
@@ -84,18 +102,26 @@ class Pairing:
 
         n, (centre, error) = len(self._a), self._wald
         half, value = float(norm.ppf((1 + confidence) / 2)) * error, (self.wins - self.losses) / n
-        return Estimate(value, max(-1.0, min(value, centre - half)), min(1.0, max(value, centre + half)), n)
+        low, high = max(-1.0, min(value, centre - half)), min(1.0, max(value, centre + half))
+        if self.mcnemar is not None and self.mcnemar >= 1 - confidence:  # both must agree that there is a difference
+            low, high = min(low, 0.0), max(high, 0.0)
+        return Estimate(value, low, high, n)
 
     def p_value(self, null: float = 0.0) -> float:
-        """Two-sided p-value of a true difference of ``null``: the level at which ``interval`` just excludes it."""
+        """Two-sided p-value of a true difference of ``null``: the level at which ``interval`` just excludes it.
+
+        For scores of 0 and 1 and a null value of zero that is the larger one of the interval's and McNemar's.
+        """
         if not self._binary:
             return self._bootstrap.p_value(null)
         from scipy.stats import norm
 
-        centre, error = self._wald
-        return float(2 * norm.sf(abs(centre - null) / error))
+        (centre, error), value = self._wald, (self.wins - self.losses) / len(self._a)
+        p = float(2 * norm.sf(abs(centre - null) / error))
+        towards_zero = min(0.0, value) <= null <= max(0.0, value)
+        return max(p, self.mcnemar) if self.mcnemar is not None and towards_zero else p
 
-    @property
+    @cached_property
     def mcnemar(self) -> float | None:
         """Exact p-value of McNemar's test; None for scores other than 0 and 1."""
         return mcnemar(self._a, self._b) if self._binary else None
@@ -155,17 +181,20 @@ def _paired(pairing: Pairing, confidence: float, p: float, adjusted: float, size
 class _Bootstrap:
     """Resampled means of one list of differences, with BCa intervals of any level and the p-values that belong to them.
 
-    Differences that are all equal have no spread to resample; the sign test says then whether they exclude zero.
+    Differences that are all equal have no spread to resample; theirs is the interval of ``statistics.alike``.
+
+    Args:
+        span: largest difference that there can be.
     """
 
-    def __init__(self, values: Sequence[float], seed: int) -> None:
+    def __init__(self, values: Sequence[float], seed: int, span: float) -> None:
         import numpy as np
         from scipy.stats import norm
 
         self._values = np.asarray(values, dtype=float)
         self._mean, centred = float(self._values.mean()), self._values - self._values.mean()
-        self.deviation = float(self._values.std(ddof=1)) if len(values) > 1 else 0.0
-        self._constant = bool(np.ptp(self._values) == 0)
+        self._span, self._constant = span, all_equal(values)
+        self.deviation = 0.0 if self._constant else float(self._values.std(ddof=1))
         if self._constant:
             return
         self._means = np.sort(self._resample(np.random.default_rng(seed)))
@@ -199,17 +228,17 @@ class _Bootstrap:
 
         n = len(self._values)
         if self._constant:
-            shown = self.p_value(0.0) < 1 - confidence
-            low, high = (self._mean, self._mean) if shown else (min(0.0, self._mean), max(0.0, self._mean))
-            return Estimate(self._mean, low, high, n)
+            return alike(self._mean, n, (-self._span, self._span), confidence)
         z = self._bias + norm.ppf(np.array([1 - confidence, 1 + confidence]) / 2)
         low, high = np.quantile(self._means, norm.cdf(self._bias + z / (1 - self._acceleration * z)))
         return Estimate(self._mean, min(float(low), self._mean), max(float(high), self._mean), n)
 
     def p_value(self, null: float) -> float:
-        """The level at which an end of the interval meets ``null``: the BCa formula solved for it."""
+        """The level at which an end of the interval meets ``null``: the BCa formula, or that of ``alike``, solved for it."""
         if self._constant:
-            return 1.0 if self._mean == null else min(1.0, 2 * 0.5 ** len(self._values))
+            end = -self._span if null < self._mean else self._span
+            other = (null - self._mean) / (end - self._mean) if end != self._mean else float(null != self._mean)
+            return float(min(1.0, 2 * max(0.0, 1 - other) ** len(self._values)))
         from scipy.stats import norm
 
         z = float(norm.ppf(self._below(null))) - self._bias

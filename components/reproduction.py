@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from components.comparison import Comparison, by_metric, compare_scores
+from components.comparison import Comparison, by_metric, compare_scores, ranges
 from components.noise import Floors
 
 Item = Mapping[str, Any]
@@ -170,7 +170,7 @@ def _metrics(then: Sequence[Item], now: Sequence[Item], floors: Floors) -> list[
     """Every metric that either has; what can be paired is corrected over all of it."""
     old, new = by_metric(then), by_metric(now)
     same = [key for key in old if key in new and old[key].keys() == new[key].keys()]
-    found = {(each.benchmark, each.metric): each for each in compare_scores(new, old, same, floors)}
+    found = {(each.benchmark, each.metric): each for each in compare_scores(new, old, same, floors, spans=ranges([*then, *now]))}
     return [Metric(*key, found.get(key)) for key in dict.fromkeys([*old, *new])]
 
 

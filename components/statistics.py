@@ -9,6 +9,8 @@ from components.artifacts import Estimate
 from components.errors import LapidarError
 
 RESAMPLES = 10_000
+Bounds = tuple[float, float]
+UNIT: Bounds = (0.0, 1.0)
 _Z = 1.959963984540054  # two-sided 95 % of the normal distribution
 
 
@@ -29,45 +31,64 @@ def wilson(successes: float, n: int) -> Estimate:
     return Estimate(rate, max(0.0, min(rate, centre - half)), min(1.0, max(rate, centre + half)), n)
 
 
-def bootstrap_mean(values: Sequence[float], seed: int = 0) -> Estimate:
-    """Mean with a BCa bootstrap interval (Efron 1987); values that are all equal have an interval of width 0.
+def bootstrap_mean(values: Sequence[float], seed: int = 0, bounds: Bounds = UNIT) -> Estimate:
+    """Mean with a BCa bootstrap interval (Efron 1987), or that of ``alike`` where there is no spread to resample.
 
-    One value says nothing about the spread: its interval is that of ``mean`` for values between 0 and 1, and an error
-    for others.
+    Args:
+        bounds: between which single values can lie; only asked for where all are equal.
 
     Raises:
-        LapidarError: if there are no values, or a single one outside [0, 1].
+        LapidarError: if there are no values, or equal ones outside their bounds.
     """
     import numpy as np
     from scipy.stats import bootstrap
 
     check(values)
     array = np.asarray(values, dtype=float)
-    if len(array) == 1:
-        if 0 <= array[0] <= 1:
-            return Estimate(float(array[0]), 0.0, 1.0, 1)
-        raise LapidarError(f"a single value ({array[0]}) has no interval; measure at least two items")
+    if all_equal(values):
+        return alike(float(array[0]), len(array), bounds)
     mean = float(array.mean())
-    if np.ptp(array) == 0:
-        return Estimate(float(array[0]), float(array[0]), float(array[0]), len(array))
     batch = max(1, 4_000_000 // len(array))
     found = bootstrap((array,), np.mean, n_resamples=RESAMPLES, batch=batch, method="BCa", rng=np.random.default_rng(seed))
     low, high = float(found.confidence_interval.low), float(found.confidence_interval.high)
     return Estimate(mean, min(low, mean), max(high, mean), len(array))
 
 
-def mean(values: Sequence[float], seed: int = 0) -> Estimate:
-    """Mean of item scores: Wilson's interval if all are 0 or 1, else the bootstrap's.
+def alike(value: float, n: int, bounds: Bounds = UNIT, confidence: float = 0.95) -> Estimate:
+    """Mean of ``n`` equal scores: a few equal items must not look certain, so the interval has a width.
 
-    Scores that are all the same share, such as verdicts that all are ties, have nothing to resample: theirs is Wilson's too,
-    which is the widest that scores between 0 and 1 need. A few equal items must not look certain.
+    That no item differed bounds the share of those that would: at most ``1 - (α/2)^(1/n)`` (Clopper and Pearson 1934, for no
+    such item in ``n``). At worst all of these lie at one end of what a score can be. Exact for any distribution between the
+    bounds; for scores of 0 it is Clopper and Pearson's own interval.
+
+    >>> found = alike(7.0, 80, (1.0, 10.0))
+    >>> round(found.low, 3), found.value, round(found.high, 3)
+    (6.73, 7.0, 7.135)
+
+    Args:
+        bounds: least and largest possible score.
 
     Raises:
-        LapidarError: if there are no values.
+        LapidarError: if the value lies outside the bounds.
+    """
+    low, high = bounds
+    if not low <= value <= high:
+        raise LapidarError(f"scores of {value} lie outside {low:g} to {high:g}, so how far they could spread isn't known")
+    other = 1 - ((1 - confidence) / 2) ** (1 / n)
+    return Estimate(value, value - other * (value - low), value + other * (high - value), n)
+
+
+def mean(values: Sequence[float], seed: int = 0, bounds: Bounds = UNIT) -> Estimate:
+    """Mean of item scores: Wilson's interval if all are 0 or 1, that of ``alike`` if all are equal, else the bootstrap's.
+
+    Args:
+        bounds: between which a single score can lie, 0 and 1 for most.
+
+    Raises:
+        LapidarError: if there are no values, or equal ones outside their bounds.
     """
     check(values)
-    alike = len(values) > 1 and 0 <= min(values) == max(values) <= 1
-    return wilson(sum(values), len(values)) if is_binary(values) or alike else bootstrap_mean(values, seed)
+    return wilson(sum(values), len(values)) if bounds == UNIT and is_binary(values) else bootstrap_mean(values, seed, bounds)
 
 
 def mcnemar(a: Sequence[float], b: Sequence[float]) -> float:
@@ -136,6 +157,11 @@ def detectable_difference(n: int, disagreement: float = 0.2, power: float = 0.8,
 def discordant(a: Sequence[float], b: Sequence[float]) -> tuple[int, int]:
     """(items where only ``a`` is right, items where only ``b`` is)."""
     return sum(x > y for x, y in zip(a, b, strict=True)), sum(x < y for x, y in zip(a, b, strict=True))
+
+
+def all_equal(values: Sequence[float]) -> bool:
+    """Whether values don't differ beyond what rounding makes of differences of equal scores (0.7 - 0.6 and 0.8 - 0.7)."""
+    return max(values) - min(values) <= 1e-9 * max(1.0, abs(values[0]))
 
 
 def is_binary(values: Sequence[float]) -> bool:

@@ -26,6 +26,8 @@ from components.data.records import Record
 from components.errors import InputError
 
 METRICS = ("score", "turn_1", "turn_2")
+RANGE = (1.0, 10.0)
+"""Between which every score lies; other benchmarks' scores lie between 0 and 1."""
 _NEEDS_REFERENCE = ("math", "reasoning", "coding")
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from components.comparison import bounds
 from components.contamination import wording
 from components.statistics import mean
 
@@ -50,7 +51,7 @@ def _text(prompt: Any) -> str:
 
 
 def _metrics(group: Sequence[tuple[Mapping[str, Any], bool]]) -> dict[str, Any]:
-    found = {}
+    found, span = {}, bounds(group[0][0])
     for metric in group[0][0]["scores"]:
         scores = [(float(item["scores"][metric]), bad) for item, bad in group if metric in item["scores"]]
         parts = {
@@ -58,5 +59,5 @@ def _metrics(group: Sequence[tuple[Mapping[str, Any], bool]]) -> dict[str, Any]:
             "without": [score for score, bad in scores if not bad],
             "flagged": [score for score, bad in scores if bad],
         }
-        found[metric] = {name: asdict(mean(values)) if values else None for name, values in parts.items()}
+        found[metric] = {name: asdict(mean(values, bounds=span)) if values else None for name, values in parts.items()}
     return found

@@ -6,6 +6,8 @@ Writes ``items.jsonl``, one line an item in the order of the dataset::
      "responses": ["…"], "extracted": ["7"], "scores": {"accuracy": 1.0}, "truncated": false, "parsed": true,
      "shares": {"truncated": 0.0, "unparsed": 0.0}}
 
+Scores lie between 0 and 1; items of a benchmark whose scores don't, say between what they lie: ``"range": [1, 10]``.
+
 ``metrics.json``: ``{benchmark: {metric: {value, low, high, n}}}``, with ``metric@group`` for every group and the shares
 ``truncated`` and ``unparsed`` beside them; ``spec.json``: what was asked how, with the hashes of prompts and settings;
 ``reruns.json``: ``{benchmark: {metric: [mean of each rerun]}}``.
@@ -25,7 +27,7 @@ from typing import Any
 from components import methods
 from components.artifacts import Inputs
 from components.benchmarks import _stored
-from components.comparison import ITEMS
+from components.comparison import ITEMS, bounds
 from components.config import MethodConfig
 from components.data.records import read, write
 from components.errors import InputError
@@ -93,6 +95,7 @@ def evaluate(
     name, chat = benchmark.label, getattr(benchmark, "chat", True)
     module = methods.load("benchmark", benchmark.method)
     hidden = benchmark.stored() in inputs.benchmarks and _stored.protected(inputs.benchmarks[benchmark.stored()])
+    span = {"range": list(module.RANGE)} if hasattr(module, "RANGE") else {}
     lm.chat = chat
 
     def ask(settings: dict[str, Any], answers: Answers) -> list[Item]:
@@ -108,7 +111,7 @@ def evaluate(
             confirm_run_unsafe_code=True,  # what runs code does so in a sandbox of its own
         )
         samples = sorted(results["samples"][name], key=lambda sample: sample["doc_id"])
-        return [_item(name, sample, task.doc_to_text(sample["doc"]), hidden) for sample in samples]
+        return [_item(name, sample, task.doc_to_text(sample["doc"]), hidden) | span for sample in samples]
 
     answers = Answers(lm, kept / f"{name}-{seed}.jsonl", seed, fits)
     items = ask(module.task(benchmark, inputs, lm.tokenizer) | few_shot(config, benchmark, inputs, seed), answers)
@@ -189,11 +192,10 @@ def _metrics(items: Iterable[Item]) -> dict[str, dict[str, float]]:
     items = list(items)
     names = dict.fromkeys(metric for item in items for metric in item["scores"])  # some count for some of the items only
     values = {metric: [item["scores"][metric] for item in items if metric in item["scores"]] for metric in names}
-    # a single rating says nothing about the spread: it stands with its item, not among the estimates
-    values = {metric: scores for metric, scores in values.items() if len(scores) > 1 or 0 <= scores[0] <= 1}
+    found = {metric: mean(scores, bounds=bounds(items[0])) for metric, scores in values.items()}
     for share in ("truncated", "unparsed"):
-        values[share] = [item["shares"][share] for item in items]
-    return {metric: asdict(mean(scores)) for metric, scores in values.items()}
+        found[share] = mean([item["shares"][share] for item in items])
+    return {metric: asdict(estimate) for metric, estimate in found.items()}
 
 
 def _item(benchmark: str, sample: Mapping[str, Any], prompt: str, hidden: bool) -> Item:

@@ -315,7 +315,7 @@ def win_rate(judged: Sequence[Judged]) -> Estimate | None:
 
 
 def _difference(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
-    return bootstrap_mean([mine - other for mine, other in zip(ours, theirs, strict=True)])
+    return bootstrap_mean([mine - other for mine, other in zip(ours, theirs, strict=True)], bounds=(-1.0, 1.0))
 
 
 def _mean(values: Sequence[float]) -> Estimate | None:

@@ -92,7 +92,7 @@ def compare(
     def report(judged: Sequence[Judged]) -> dict[str, Any]:
         names = [side.name for side in sides]
         models = [{"name": side.name, "digest": side.digest} for side in sides]
-        return {"models": models, "pairs": _pairs(judged, names), "ranking": _ranking(judged, names, plan)}
+        return {"models": models, "pairs": _pairs(judged, names, judge.identity.mode), "ranking": _ranking(judged, names, plan)}
 
     return _sealed("judge", judge, config, inputs, items, report, settings, plan, on_progress, again)
 
@@ -227,7 +227,7 @@ def _no_verdict(judge: Identity, judged: Sequence[Judged], place: Path) -> str:
     )
 
 
-def _pairs(judged: Sequence[Judged], names: Sequence[str]) -> list[dict[str, Any]]:
+def _pairs(judged: Sequence[Judged], names: Sequence[str], mode: str) -> list[dict[str, Any]]:
     found = []
     for i, j in combinations(range(len(names)), 2):
         mine = [one for one in judged if one.item.pair == f"{i}-{j}"]
@@ -245,14 +245,14 @@ def _pairs(judged: Sequence[Judged], names: Sequence[str]) -> list[dict[str, Any
                 "unparsed": outcomes.count(None),
                 "win_rate": asdict(rate) if rate else None,
                 "length_controlled": asdict(controlled) if controlled else None,
-                "scores": _scores(mine),
+                "scores": _scores(mine, mode),
             }
         )
     return found
 
 
-def _scores(judged: Sequence[Judged]) -> dict[str, Any] | None:
-    """Mean rating or reward of each side, over both passes, where the judge gives any."""
+def _scores(judged: Sequence[Judged], mode: str) -> dict[str, Any] | None:
+    """Mean rating or reward of each side, over both passes, where the judge gives any; none where all rewards are equal."""
     from components.statistics import bootstrap_mean
 
     by_side: dict[str, list[float]] = {"a": [], "b": []}
@@ -264,7 +264,11 @@ def _scores(judged: Sequence[Judged]) -> dict[str, Any] | None:
             by_side["b"].append((ab[1] + ba[0]) / 2)
     if len(by_side["a"]) < 2:
         return None
-    return {side: asdict(bootstrap_mean(values)) for side, values in by_side.items()}
+    seen = [score for values in by_side.values() for score in values]
+    span = (1.0, 10.0) if mode == "rubric" else (min(seen), max(seen))  # a reward has no bounds but those that are seen
+    if span[0] == span[1]:
+        return None
+    return {side: asdict(bootstrap_mean(values, bounds=span)) for side, values in by_side.items()}
 
 
 def _ranking(judged: Sequence[Judged], names: Sequence[str], plan: Plan) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,14 @@ def items(right: int, benchmark: str, n: int = 200) -> list[dict[str, Any]]:
     return [{"benchmark": benchmark, "id": i, "prompt": "p", "scores": {"accuracy": float(i < right)}} for i in range(n)]
 
 
+def test_equal_ratings_are_compared_within_their_range(tmp_path: Path) -> None:
+    """With nothing but what is seen ratings of 7 and 7 could differ by 7, but a rating can be 10 as well."""
+    [rated] = read(evaluation(tmp_path / "a", [7.0] * 5, range=[1, 10]), other=evaluation(tmp_path / "b", [7.0] * 5, range=[1, 10]))
+    [seen] = read(evaluation(tmp_path / "c", [7.0] * 5), other=evaluation(tmp_path / "d", [7.0] * 5))
+    assert rated.call == seen.call == "no difference shown"
+    assert rated.difference.high == pytest.approx(seen.difference.high * 9 / 7)
+
+
 def test_what_only_one_side_has_is_named() -> None:
     ours = items(9, "sums", 10) + items(9, "first", 10)
     theirs = [{**item, "scores": {**item["scores"], "f1": 0.5}} for item in items(9, "sums", 10)] + items(9, "second", 10)
@@ -84,7 +93,7 @@ def test_what_only_one_side_has_is_named() -> None:
         (120, 0.05, "better", "noise floor ±0.050 (4 runs)"),
         (120, 0.11, "no difference shown", "the difference lies inside the noise floor"),
         (102, 0.0, "no difference shown", "they differ on too few items to show any"),
-        (80, 0.05, "worse", "0 won, 20 lost, McNemar p=1.9e-06"),
+        (80, 0.05, "worse", "0 won, 20 lost, p=7.8e-06"),
         (80, 0.11, "no difference shown", "lies inside the noise floor"),
     ],
 )
@@ -94,6 +103,19 @@ def test_better_is_said_only_beyond_interval_and_noise_floor(right: int, half_wi
     assert found.call == found.to_dict()["call"] == call
     assert found.text().startswith(f"{call}: ")
     assert words in found.text()
+
+
+def test_what_is_said_never_contradicts_the_p_value_beside_it() -> None:
+    """Also where many are corrected for: the p-value shown is the corrected one, and 0.05 divides the calls."""
+    for wins in range(4, 14):
+        for losses in range(0, 5):
+            ours = [{**item, "scores": {"accuracy": float(i < wins)}} for i, item in enumerate(items(0, "a"))]
+            theirs = [{**item, "scores": {"accuracy": float(wins <= i < wins + losses)}} for i, item in enumerate(items(0, "a"))]
+            for found in [*compare(ours, theirs), *compare(ours + items(9, "b"), theirs + items(5, "b"))]:
+                p = re.search(r"p([=<])([\d.e-]+)", found.text())
+                assert p is not None
+                below = float(p[2]) < 0.05 or p[1] == "<"
+                assert below == (found.call == "better"), found.text()
 
 
 def test_many_benchmarks_are_corrected_and_it_is_said() -> None:
@@ -114,6 +136,7 @@ def test_many_benchmarks_are_corrected_and_it_is_said() -> None:
         ({"scores": {"accuracy": None}}, "row 3 of .*: score 'accuracy' is None, expected a number"),
         ({"scores": {"accuracy": "1"}}, "row 3 of .*: score 'accuracy' is '1', expected a number"),
         ({"scores": None}, "row 3 of .* has no 'scores'"),
+        ({"range": [10, 1]}, r"row 3 of .*: 'range' is \[10, 1\], expected the least and the largest possible score"),
         (None, "row 3 of items.jsonl isn't valid JSON"),
     ],
 )

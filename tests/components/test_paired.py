@@ -35,6 +35,32 @@ def test_paired_difference_agrees_with_the_exact_test_where_few_items_differ() -
         assert (paired_difference(a, b).low > 0) == (mcnemar(a, b) < 0.05), wins
 
 
+def test_the_interval_shows_a_difference_only_where_mcnemars_test_does() -> None:
+    """Every number of wins and losses that comes near to zero; the adjusted Wald interval alone disagrees on dozens of them."""
+    shown, kept_back, n = 0, 0, 300
+    for losses in range(20):
+        for wins in range(losses, losses + 25):
+            pairing = planted(n, wins, losses)
+            found, exact = pairing.interval(), mcnemar([1] * wins + [0] * losses, [0] * wins + [1] * losses) if wins else 1.0
+            excludes = not found.low <= 0 <= found.high
+            assert excludes == (pairing.p_value() < 0.05) == (exact < 0.05), (wins, losses, exact, found)
+            shown += excludes
+            kept_back += not excludes and found.low == 0
+    assert shown > 100
+    assert kept_back > 10, "some of them are those on which the two would disagree"
+
+
+def test_the_reverse_of_a_comparison_says_the_reverse_near_zero() -> None:
+    wins, losses = 17, 6
+    ours, theirs = planted(300, wins, losses), planted(300, losses, wins)
+    assert 0.03 < (ours.mcnemar or 0) < 0.05
+    for confidence in (0.95, 0.97):
+        a, b = ours.interval(confidence), theirs.interval(confidence)
+        assert (a.low, a.high) == pytest.approx((-b.high, -b.low))
+    assert ours.interval(0.97).low == 0.0 < ours.interval(0.95).low
+    assert ours.p_value(0.01) >= ours.p_value(0.0) >= ours.p_value(-0.01)
+
+
 def test_paired_difference_is_signed_and_uses_the_pairing() -> None:
     base = [i % 2 for i in range(100)]
     better = [1 if i < 20 else value for i, value in enumerate(base)]
@@ -117,11 +143,31 @@ def test_everything_about_one_comparison_stands_in_one_record() -> None:
 
 
 def test_equal_differences_are_shown_by_their_number_only() -> None:
-    few, many = pair([0.5] * 4, [0.25] * 4), pair([0.5] * 9, [0.25] * 9)
-    assert few.difference.low == 0.0
-    assert few.p == pytest.approx(0.125)
-    assert many.difference.low == many.difference.high == 0.25
-    assert pair([0.5] * 9, [0.5] * 9).difference.high == 0.0
+    few, many = pair([0.5] * 9, [0.25] * 9), pair([0.5] * 30, [0.25] * 30)
+    assert few.difference.low < 0 < few.difference.high
+    assert few.p == pytest.approx(2 * 0.8**9)  # a fifth at -1 takes 0.25 to zero
+    assert 0 < many.difference.low < 0.25 < many.difference.high
+    same = pair([0.5] * 9, [0.5] * 9)
+    assert same.difference.low < 0 < same.difference.high
+    assert same.p == 1
+
+
+@pytest.mark.parametrize("step", [0.0, 1.0, -2.0])
+def test_equal_differences_of_ratings_have_an_interval_and_its_p_value(step: float) -> None:
+    pairing = Pairing([5.0 + step] * 40, [5.0] * 40, bounds=(1.0, 10.0))
+    for confidence in (0.8, 0.95, 0.999):
+        found = pairing.interval(confidence)
+        assert -9 < found.low < step < found.high < 9
+        assert [pairing.p_value(end) for end in (found.low, found.high)] == pytest.approx([1 - confidence] * 2)
+
+
+def test_differences_that_are_equal_but_for_rounding_have_an_interval() -> None:
+    found = pair([0.7, 0.8, 0.4] * 4, [0.6, 0.7, 0.3] * 4)
+    assert found.difference.high - found.difference.low > 0.1
+
+
+def test_where_scores_lie_outside_0_to_1_without_bounds_what_is_seen_counts() -> None:
+    assert pair([7.0] * 9, [7.0] * 9).difference.high > 1
 
 
 def planted(n: int, wins: int, losses: int) -> Pairing:

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from scipy.stats import binom, binomtest
 
-from components import statistics
+from components import comparison, statistics
 from components.errors import LapidarError
 from components.paired import Pairing
-from components.statistics import bootstrap_mean, mcnemar, mean, wilson
+from components.statistics import alike, all_equal, bootstrap_mean, mcnemar, mean, wilson
 
 
 def test_examples_in_docstrings() -> None:
-    assert doctest.testmod(statistics).failed == 0
+    assert doctest.testmod(statistics).failed == doctest.testmod(comparison).failed == 0
 
 
 @pytest.mark.parametrize(("successes", "n"), [(0, 1), (1, 1), (0, 20), (20, 20), (81, 263), (3, 10), (500, 1000)])
@@ -56,9 +56,10 @@ def test_bootstrap_is_close_to_the_t_interval_and_repeatable() -> None:
 
 
 def test_degenerate_values() -> None:
-    assert bootstrap_mean([0.3, 0.3, 0.3]).low == bootstrap_mean([0.3, 0.3, 0.3]).high == 0.3
-    assert (bootstrap_mean([0.3]).low, bootstrap_mean([0.3]).high) == (0.0, 1.0)
-    with pytest.raises(LapidarError, match="single value"):
+    assert bootstrap_mean([0.3, 0.3, 0.3]) == alike(0.3, 3)
+    assert bootstrap_mean([0.3]).low < 0.01
+    assert bootstrap_mean([0.3]).high > 0.98
+    with pytest.raises(LapidarError, match=r"scores of 7.0 lie outside 0 to 1"):
         bootstrap_mean([7.0])
     with pytest.raises(LapidarError, match="no items"):
         bootstrap_mean([])
@@ -109,5 +110,48 @@ def test_equal_shares_of_few_items_are_not_certain() -> None:
     assert ties.value == 0.5
     assert ties.low < 0.15
     assert ties.high > 0.85
-    assert (mean([7.0, 7.0]).low, mean([7.0, 7.0]).high) == (7.0, 7.0)
-    assert (mean([0.5]).low, mean([0.5]).high) == (0.0, 1.0)
+    assert mean([0.5]).high - mean([0.5]).low > 0.95
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 80, 1000])
+@pytest.mark.parametrize("value", [0.0, 0.25, 1.0, 7.0])
+def test_no_finite_data_are_certain(value: float, n: int) -> None:
+    bounds = (0.0, 1.0) if value <= 1 else (1.0, 10.0)
+    found = mean([value] * n, bounds=bounds)
+    assert found.value == value
+    assert bounds[0] <= found.low <= value <= found.high <= bounds[1]
+    assert found.high - found.low > 0.7 / n
+
+
+def test_scores_that_differ_by_rounding_only_are_equal() -> None:
+    """0.7 - 0.6 and 0.8 - 0.7 aren't the same number."""
+    values = [0.7 - 0.6, 0.8 - 0.7, 0.4 - 0.3] * 5
+    assert len(set(values)) > 1
+    assert all_equal(values)
+    assert mean(values).high - mean(values).low > 0.1
+
+
+@pytest.mark.parametrize(
+    ("n", "values", "chances"),
+    [
+        (80, (7.0, 10.0), (0.98, 0.02)),
+        (80, (7.0, 1.0), (0.99, 0.01)),
+        (10, (7.0, 1.0), (0.9, 0.1)),
+        (20, (8.0, 9.0, 1.0), (0.95, 0.04, 0.01)),
+        (5, (1.0, 10.0), (0.7, 0.3)),
+    ],
+)
+def test_equal_ratings_cover_the_mean(n: int, values: tuple[float, ...], chances: tuple[float, ...]) -> None:
+    """Of all samples from such a distribution at most 2.5 % are equal and miss its mean; with width zero all of them would."""
+    truth = float(np.dot(values, chances))
+    draws = np.random.default_rng(0).choice(values, size=(20_000, n), p=chances)
+    equal = draws[(draws == draws[:, :1]).all(axis=1)]
+    assert len(equal) > 50, "the case is about samples without any spread"
+    estimates = {value: alike(value, n, (1.0, 10.0)) for value in values}
+    missed = sum(not estimates[row[0]].low <= truth <= estimates[row[0]].high for row in equal)
+    assert missed / 20_000 <= 0.025 + 0.003
+
+
+def test_the_interval_of_equal_zeros_is_clopper_and_pearsons() -> None:
+    expected = binomtest(0, 30).proportion_ci(0.95, method="exact")
+    assert (alike(0.0, 30).low, alike(0.0, 30).high) == pytest.approx((expected.low, expected.high))

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from components.artifacts import BenchmarkRef, Inputs
 from components.benchmarks import _mt_bench, mt_bench
-from components.comparison import read_items
+from components.comparison import compare, read_items
 from components.data import benchmarks, tables
 from components.errors import InputError, LapidarError
 from components.evaluate import endpoint
@@ -71,12 +71,18 @@ def test_two_turns_are_asked_judged_and_scored(
     assert (found["turn_2"]["value"], found["turn_2"]["n"]) == (pytest.approx((4 + 4 + 4 + 6) / 4), 4)
     assert (found["score"]["value"], found["score"]["n"]) == (pytest.approx((6 + 6 + 6) / 3), 3)
     assert found["turn_2@math"]["value"] == 5
-    assert "score@writing" not in found  # one rating has no interval
+    assert 1 < found["score"]["low"] < 6 < found["score"]["high"] < 10, "equal ratings of three questions are no certainty"
+    assert found["score@writing"]["n"] == 1
+    assert 1 < found["score@writing"]["low"] < 2
+    assert 9 < found["score@writing"]["high"] < 10
     assert found["unparsed"]["value"] == 1 / 8
     items = {item["id"]: item for item in read_items(stage.out)}
     assert list(items) == ["81/1", "82/1", "83/1", "84/1", "81/2", "82/2", "83/2", "84/2"]
     assert items["82/2"]["response"] == "answer 2 to Question 82?"
     assert not items["81/1"]["parsed"]
+    assert items["82/2"]["range"] == [1, 10]
+    same = next(each for each in compare(items.values(), items.values()) if each.metric == "score")
+    assert (same.difference.low, same.difference.high) == pytest.approx((-9 * 0.708, 9 * 0.708), abs=0.01)
     second = next(r for r in model.requests if len(r["messages"]) > 1 and r["messages"][0]["content"] == "Question 83?")
     assert [(m["role"], m["content"]) for m in second["messages"]] == [
         ("user", "Question 83?"),
