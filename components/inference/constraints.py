@@ -2,6 +2,9 @@
 
 The grammars are llguidance's, which reads tokens as bytes, so that any division of a text into tokens is as good as another.
 A mask only takes tokens away: what remains is chosen as always, greedy or drawn.
+
+Nothing is kept of a grammar when its answer has ended, so memory doesn't grow with their number. Grammars come with requests:
+how large and how deep a schema may be is limited here, what its automaton may cost by llguidance.
 """
 
 from __future__ import annotations
@@ -16,6 +19,14 @@ import numpy as np
 import torch
 
 from components.errors import InputError
+
+LARGEST = 65_536
+"""Characters of a JSON schema; ten times what people write, and compiled in about a second at worst."""
+DEEPEST = 64
+"""Levels of lists and objects in a JSON schema."""
+_LARGEST_GRAMMAR = 4 * LARGEST
+_LONGEST_PATTERN = 4096
+_HOLDS = (dict, list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +45,16 @@ class Constraint:
         """JSON that a schema admits, without blanks between its parts.
 
         Raises:
-            InputError: if it is no JSON schema, admits nothing, or uses what can't be enforced; says what.
+            InputError: if it is no JSON schema, too large or too deep, admits nothing, or uses what can't be enforced; says what.
         """
         from llguidance import LLMatcher
 
         try:
-            grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), overrides={"whitespace_flexible": False})
+            text = _text(schema)
+            grammar = LLMatcher.grammar_from_json_schema(text, overrides={"whitespace_flexible": False})
         except (TypeError, ValueError) as error:
             raise InputError(f"the JSON schema can't be read: {error}") from error
-        return cls(tokenizer, grammar)._checked(f"the JSON schema {json.dumps(schema)[:200]}")
+        return cls(tokenizer, grammar)._checked(f"the JSON schema {text[:200]}")
 
     @classmethod
     def json_object(cls, tokenizer: Any) -> Constraint:
@@ -58,6 +70,8 @@ class Constraint:
         """
         from llguidance import LLMatcher
 
+        if len(pattern) > _LONGEST_PATTERN:
+            raise InputError(f"the regular expression has {len(pattern):,} characters; {_LONGEST_PATTERN:,} is the limit")
         return cls(tokenizer, LLMatcher.grammar_from_regex(pattern))._checked(f"the regular expression {pattern[:200]!r}")
 
     @classmethod
@@ -69,6 +83,11 @@ class Constraint:
         """
         from llguidance import LLMatcher
 
+        if len(grammar) > _LARGEST_GRAMMAR:
+            raise InputError(
+                f"the grammar of the answer has {len(grammar):,} characters, {_LARGEST_GRAMMAR:,} is the limit; offer fewer tools, "
+                "or tools with smaller schemas"
+            )
         return cls(tokenizer, LLMatcher.grammar_from_lark(grammar))._checked(f"the grammar {grammar[:200]!r}")
 
     def state(self, end_ids: Iterable[int]) -> State:
@@ -142,6 +161,23 @@ def _reader(tokenizer: Any) -> Any:
         return from_tokenizer(tokenizer, n_vocab=len(tokenizer))
     except Exception as error:
         raise InputError(f"answers of {type(tokenizer).__name__} can't be constrained: {error}") from error
+
+
+def _text(schema: Mapping[str, Any]) -> str:
+    """A schema as JSON, within its limits; looks level by level, so that no depth exhausts the stack."""
+    level: list[Any] = [schema]
+    for _ in range(DEEPEST):
+        level = [
+            value for each in level for value in (each.values() if isinstance(each, Mapping) else each) if isinstance(value, _HOLDS)
+        ]
+        if not level:
+            break
+    else:
+        raise InputError(f"the JSON schema is nested more than {DEEPEST} levels deep; flatten it, or name its parts in $defs")
+    text = json.dumps(schema)
+    if len(text) > LARGEST:
+        raise InputError(f"the JSON schema has {len(text):,} characters, {LARGEST:,} is the limit; name parts that repeat in $defs")
+    return text
 
 
 def _first(error: str) -> str:
