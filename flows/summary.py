@@ -54,7 +54,7 @@ def lines(report: Report, settings: Settings) -> list[str]:
         found.append(MARKED)
     found += _gate(report)
     found.append(f"report: {settings.runs / report['run'] / 'report.json'}")
-    return [*found, *_where(report, settings)]
+    return [*found, *_where(report, settings), *unpassed(report)]
 
 
 def contamination(found: Mapping[str, Any]) -> list[str]:
@@ -104,6 +104,23 @@ def _gate(report: Report) -> list[str]:
     outcome = "promoted to champion" if promoted and verdict == "pass" else "champion" if promoted else "not promoted"
     reasons = [f"  {reason['verdict']:<8}{reason['check']}: {reason['text']}" for reason in report["gate"]["reasons"]]
     return [f"gate: {verdict} ({outcome})", *reasons]
+
+
+def unpassed(report: Report) -> list[str]:
+    """The last sentence where the gate didn't pass: that nothing failed, why nothing was promoted, and where to see it."""
+    verdict, version = report["gate"]["verdict"], report["version"]
+    if not report["registers"] or verdict == "pass":
+        return []
+    why = "; ".join(f"{r['check']}: {r['text']}" for r in report["gate"]["reasons"] if r["verdict"] != "pass")
+    if version is None:
+        return [f"The run is done and nothing was registered ({why})."]
+    uri = f"models:/{version['name']}/{version['version']}"
+    said = {"fail": "was not passed", "unknown": "is unknown, which doesn't pass"}[verdict]
+    stands = "stays champion" if "champion" in version["aliases"] else "isn't champion"
+    return [
+        f"The run is done and {uri} is registered. It {stands}: its gate {said} ({why}). "
+        f"See it with `lapidar models show {uri}`, or on the page Registry (`lapidar up`)."
+    ]
 
 
 def _where(report: Report, settings: Settings) -> list[str]:
