@@ -19,6 +19,7 @@ from dashboards.ui import settings
 from dashboards.ui.text import t
 
 if TYPE_CHECKING:
+    from starlette.datastructures import Headers
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.routing import Route
@@ -43,7 +44,7 @@ def token() -> str | None:
 
 def begin(ticket: str) -> None:
     """Draws what changes a ticket into a session and loads the page again."""
-    address = f"{_base()}/sign-in"
+    address = f"{base()}/sign-in"
     _component()(data={"ticket": ticket, "address": address, "failed": t("ui.sign_in_failed")}, key="sign-in.ticket")
 
 
@@ -51,7 +52,7 @@ def route() -> Route:
     """The route that takes a ticket and sets the cookie."""
     from starlette.routing import Route
 
-    return Route(f"{_base()}/sign-in", _take, methods=["POST"])
+    return Route(f"{base()}/sign-in", _take, methods=["POST"])
 
 
 async def _take(request: Request) -> Response:
@@ -73,9 +74,9 @@ async def _take(request: Request) -> Response:
     if session is None:
         return JSONResponse({"error": "the ticket is used or too old; sign in again"}, 401)
     answer = JSONResponse({"ok": True}, headers={"Cache-Control": "no-store"})
-    secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
+    only_https = secure(request.url.scheme, request.headers)
     answer.set_cookie(
-        _name(), session, max_age=int(sign_ins.LASTS), path=_base() or "/", secure=secure, httponly=True, samesite="strict"
+        _name(), session, max_age=int(sign_ins.LASTS), path=base() or "/", secure=only_https, httponly=True, samesite="strict"
     )
     return answer
 
@@ -99,9 +100,15 @@ def _name() -> str:
     return f"lapidar_session_{st.get_option('server.port')}"
 
 
-def _base() -> str:
-    base = str(st.get_option("server.baseUrlPath") or "").strip("/")
-    return f"/{base}" if base else ""
+def base() -> str:
+    """The path below which the dashboard is served, without a slash at its end."""
+    path = str(st.get_option("server.baseUrlPath") or "").strip("/")
+    return f"/{path}" if path else ""
+
+
+def secure(scheme: str, headers: Headers) -> bool:
+    """Whether a request came by HTTPS, if not to us then to what stands before us."""
+    return "https" in (scheme, headers.get("x-forwarded-proto"))
 
 
 @cache

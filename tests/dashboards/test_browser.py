@@ -125,11 +125,12 @@ def team(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 
 def test_pages_are_there_by_role_and_signing_in_is_asked_for(team: Settings, serve: Serve, visit: Visit) -> None:
-    page = visit(f"{serve(team.home)}/registry")
+    page = visit(asked := f"{serve(team.home)}/registry?model=support&version=3")
     sign_in(page, "rui", "wrong password")
     page.get_by_text("Name or password is wrong").wait_for()
     sign_in(page, "rui", "battery staple")
     page.get_by_role("heading", name="Registry").wait_for()  # where they wanted to go
+    assert page.url == asked
     links = page.locator("[data-testid=stSidebarNavLink]").all_inner_texts()
     assert {"Home", "Chat", "Arena", "Playground", "Registry"} == {link.splitlines()[-1] for link in links}
     accounts.set_role(team, "rui", "engineer")

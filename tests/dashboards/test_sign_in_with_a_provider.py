@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -78,6 +79,30 @@ def test_a_sign_in_outlives_its_page_and_ends_at_the_provider_too(page: Any, sit
     assert provider.ended[-1] == "id-eva"
     page.goto(f"{site}/arena")
     page.get_by_role("button", name="Sign in with your provider").wait_for()
+
+
+def test_a_sign_in_lands_on_the_page_that_was_asked_for(site: str, visit: Callable[..., Any]) -> None:
+    page = visit(f"{site}/compare?runs=a%2Cb&lang=pt_BR")
+    page.get_by_role("button", name="Entrar com seu provedor").click()
+    page.get_by_role("link", name="rui", exact=True).click()
+    page.get_by_role("heading", name="Comparar").wait_for()
+    assert page.url == f"{site}/compare?runs=a%2Cb&lang=pt_BR"
+    page.goto(f"{site}/?lang=en")
+    page.get_by_role("button", name="Sign out").click()
+    sign_in(page, "eva")  # what was asked for the last time is forgotten
+    page.get_by_role("heading", name="Home").wait_for()
+
+
+@pytest.mark.parametrize("asked", ["https://evil.invalid/", "//evil.invalid/", "/%5Cevil.invalid/", "/auth/logout", "https:evil"])
+def test_a_cookie_made_by_hand_leads_nowhere_else(asked: str, page: Any, site: str) -> None:
+    sign_in_button = page.get_by_role("button", name="Sign in with your provider")
+    sign_in_button.click()
+    page.get_by_role("link", name="eva", exact=True).wait_for()
+    cookie = {"name": f"lapidar_asked_{site.rpartition(':')[2]}", "value": quote(asked, safe=""), "url": site}
+    page.context.add_cookies([cookie])
+    page.get_by_role("link", name="eva", exact=True).click()
+    page.get_by_role("button", name="Sign out").wait_for()
+    assert page.url == f"{site}/"
 
 
 @pytest.mark.parametrize("who", ["stranger", "lookalike", "unverified", "unsaid"])
