@@ -12,10 +12,10 @@ read). Sample item as a task sees it: its dataset's fields, with ``id`` and ``gr
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field, model_validator
@@ -24,7 +24,7 @@ from components.artifacts import Inputs, RecordKind
 from components.benchmarks import _stored
 from components.benchmarks._estimators import expected_majority, pass_at_k
 from components.config import MethodConfig
-from components.data.records import Record, place, read
+from components.data.records import Record, read
 from components.data.separate import normalised
 from components.errors import InputError
 
@@ -323,6 +323,8 @@ def chosen(rows: Pool, limit: int | None) -> Pool:
 def held_out(inputs: Inputs, kind: RecordKind, fields: dict[str, Any], limit: int | None = None) -> Callable[..., dict[str, Any]]:
     """The harness's ``custom_dataset``: the held-out split in memory, with the fields that the benchmark reads.
 
+    Where a prompt may be a conversation, ``prompt`` is its last question and ``before`` what stands before that, as JSON.
+
     Raises:
         InputError: if the dataset has no held-out split or one of another kind.
     """
@@ -332,26 +334,31 @@ def held_out(inputs: Inputs, kind: RecordKind, fields: dict[str, Any], limit: in
         raise InputError(
             f"the held-out split is of kind {found!r}, this benchmark needs {kind!r}; choose another benchmark or dataset"
         )
-    names = {"id": None, "group": None, "prompt": None, **fields}
+    names = {"id": None, "group": None, "prompt": None, **({"before": None} if kind == "preference" else {}), **fields}
 
     def load(**_: Any) -> dict[str, Any]:
         from datasets import Dataset
 
-        rows = [_row(row, number, names, path) for number, row in enumerate(read(path, kind), 1)]
+        rows = [_row(row, number, names) for number, row in enumerate(read(path, kind), 1)]
         return {"test": Dataset.from_list(chosen(rows, limit))}
 
     return load
 
 
-def _row(row: Record, number: int, names: dict[str, Any], path: Path) -> Record:
+def _row(row: Record, number: int, names: dict[str, Any]) -> Record:
     kept = {name: row.get(name, default) for name, default in names.items()}
     if isinstance(kept["prompt"], list):
-        raise InputError(
-            f"{place(number, path)} has a conversation as 'prompt'; benchmarks ask one question, hold such rows out elsewhere"
-        )
+        *before, last = kept["prompt"]
+        kept |= {"prompt": last["content"], "before": json.dumps(before, ensure_ascii=False) if before else None}
     kept["id"] = str(number if kept["id"] is None else kept["id"])
     kept["group"] = None if kept["group"] is None else str(kept["group"])
     return kept
+
+
+def before(row: Record) -> list[dict[str, str]]:
+    """The messages that stand before an item's question."""
+    found: list[dict[str, str]] = json.loads(row.get("before") or "[]")
+    return found
 
 
 def sampler(config: StoredConfig) -> dict[str, Any]:

@@ -5,6 +5,8 @@ divides them by the answers' length in UTF-8 bytes. ``prefer_shorter`` and ``pre
 on the same rows. A tie counts one half. Sample item::
 
     {"id": "h1", "prompt": "Would you say: \"I enjoy mathematics\"?", "chosen": "Yes", "rejected": "No"}
+
+A conversation's answers are compared behind all of it.
 """
 
 from __future__ import annotations
@@ -12,9 +14,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from components.artifacts import Inputs
-from components.benchmarks._task import BenchmarkConfig, Scores, held_out, metric_list
+from components.benchmarks._task import BenchmarkConfig, Scores, before, held_out, metric_list
 from components.data.records import Record
-from components.models.chat import prompt_text
+from components.models.chat import Message, prompt_text
 
 METRICS = ("accuracy", "accuracy_per_byte", "prefer_shorter", "prefer_longer")
 
@@ -39,17 +41,22 @@ def task(config: Config, inputs: Inputs, tokenizer: Any) -> dict[str, Any]:
         "output_type": "multiple_choice",
         "doc_to_text": lambda row: row["prompt"],
         "doc_to_target": lambda row: 0,
-        "doc_to_choice": lambda row: [completion(tokenizer, row["prompt"], row[side]) for side in ("chosen", "rejected")],
+        "doc_to_choice": lambda row: [
+            completion(tokenizer, [*before(row), _user(row["prompt"])], row[side]) for side in ("chosen", "rejected")
+        ],
         "process_results": _results,
         "metric_list": metric_list([*METRICS, "parsed"]),
     }
 
 
-def completion(tokenizer: Any, prompt: str, answer: str) -> str:
+def _user(text: str) -> Message:
+    return {"role": "user", "content": text}
+
+
+def completion(tokenizer: Any, prompt: list[Message], answer: str) -> str:
     """What the chat template writes behind the prompt, up to the answer's end token."""
-    user = [{"role": "user", "content": prompt}]
-    start = prompt_text(tokenizer, user)
-    whole: str = tokenizer.apply_chat_template([*user, {"role": "assistant", "content": answer}], tokenize=False)
+    start = prompt_text(tokenizer, prompt)
+    whole: str = tokenizer.apply_chat_template([*prompt, {"role": "assistant", "content": answer}], tokenize=False)
     rest = whole.removeprefix(start)
     end = rest.rfind(tokenizer.eos_token)
     return rest if end < 0 else rest[: end + len(tokenizer.eos_token)]

@@ -148,7 +148,7 @@ def _strings(value: Any) -> tuple[str, ...]:
     if isinstance(value, (list, tuple)):
         return tuple(text for inside in value for text in _strings(inside))
     if isinstance(value, dict):
-        return _strings(value.get("text"))  # ARC's choices are {"text": […], "label": […]}
+        return _strings(value.get("text", value.get("content")))  # ARC's choices: {"text": […], "label": […]}; a message: content
     return () if value is None else (value,) if isinstance(value, str) else (json.dumps(value),)
 
 

@@ -134,7 +134,7 @@ def kind_of(folder: Path, name: str) -> RecordKind:
 
 def held_out(folder: Path, kind: RecordKind) -> HeldOut:
     """The held-out prompts of a dataset folder."""
-    return HeldOut.of(asked(row, kind) for row in records.read(folder / "heldout.jsonl", kind))
+    return HeldOut.of(text for row in records.read(folder / "heldout.jsonl", kind) for text in asked(row, kind))
 
 
 def read_splits(folder: Path) -> dict[str, Split]:

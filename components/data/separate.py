@@ -63,11 +63,18 @@ def texts(row: Record, kind: RecordKind) -> Iterator[str]:
         yield from (whole(row[field]) for field in FIELDS[kind])
 
 
-def asked(row: Record, kind: RecordKind) -> str:
-    """What a held-out row asks: the text that no training row may hold."""
+def asked(row: Record, kind: RecordKind) -> Iterator[str]:
+    """What a held-out row asks: the texts that no training row may hold.
+
+    Of a conversation that is all of it, and its last question if that is long: a short one ("Really?") asks nothing by itself.
+    """
     if kind == "sft" and "messages" in row:
-        return str(next((m["content"] for m in row["messages"] if m["role"] == "user"), row["messages"][0]["content"]))
-    return whole(row["text" if kind == "text" else "prompt"])
+        yield str(next((m["content"] for m in row["messages"] if m["role"] == "user"), row["messages"][0]["content"]))
+        return
+    prompt = row["text" if kind == "text" else "prompt"]
+    yield whole(prompt)
+    if isinstance(prompt, list) and len(_TOKEN.findall(normalised(last := prompt[-1]["content"]))) >= LONG:
+        yield last
 
 
 @dataclass(frozen=True)

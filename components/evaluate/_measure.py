@@ -27,6 +27,7 @@ from typing import Any
 from components import methods
 from components.artifacts import Inputs
 from components.benchmarks import _stored
+from components.benchmarks._task import before
 from components.comparison import ITEMS, bounds
 from components.config import MethodConfig
 from components.data.records import read, write
@@ -111,7 +112,7 @@ def evaluate(
             confirm_run_unsafe_code=True,  # what runs code does so in a sandbox of its own
         )
         samples = sorted(results["samples"][name], key=lambda sample: sample["doc_id"])
-        return [_item(name, sample, task.doc_to_text(sample["doc"]), hidden) | span for sample in samples]
+        return [_item(name, sample, _asked(task, sample["doc"]), hidden) | span for sample in samples]
 
     answers = Answers(lm, kept / f"{name}-{seed}.jsonl", seed, fits)
     items = ask(module.task(benchmark, inputs, lm.tokenizer) | few_shot(config, benchmark, inputs, seed), answers)
@@ -124,16 +125,27 @@ def evaluate(
     return items, _spec(config, benchmark, inputs, answers, items, seed)
 
 
+def _asked(task: Any, doc: Mapping[str, Any]) -> str:
+    """An item's question as text, behind what stands before it."""
+    return "\n".join([*(message["content"] for message in before(dict(doc))), task.doc_to_text(doc)])
+
+
 def _task(settings: dict[str, Any]) -> Any:
-    """The harness's task; its sampler of examples learns which item they are for."""
+    """The harness's task; its sampler of examples learns which item they are for, and an item's earlier turns stand before it."""
     from lm_eval.api.task import ConfigurableTask
 
     class Task(ConfigurableTask):  # type: ignore[misc]
         """See above."""
 
-        def fewshot_context(self, doc: Any, *args: Any, **kwargs: Any) -> Any:
+        def fewshot_context(self, doc: Any, *args: Any, chat_template: Any = None, **kwargs: Any) -> Any:
             self.sampler.item = doc
-            return super().fewshot_context(doc, *args, **kwargs)
+            turns = before(doc)
+
+            def template(messages: list[Any], **how: Any) -> str:
+                text: str = chat_template([*messages[:-1], *turns, messages[-1]], **how)
+                return text
+
+            return super().fewshot_context(doc, *args, chat_template=template if turns else chat_template, **kwargs)
 
     return Task(config=settings)
 

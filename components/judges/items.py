@@ -81,7 +81,7 @@ class Item:
 
 
 def read_prompts(path: Path) -> list[Prompt]:
-    """The prompts of a JSON Lines file, or of the held-out split of a dataset's folder.
+    """The prompts of a JSON Lines file, or of the held-out split of a dataset's folder: its single questions, no conversations.
 
     Raises:
         InputError: naming file, row and field; also if two rows share an id.
@@ -89,6 +89,8 @@ def read_prompts(path: Path) -> list[Prompt]:
     file = path / "heldout.jsonl" if path.is_dir() else path
     found = {}
     for number, row in enumerate(records.read(file), 1):
+        if path.is_dir() and isinstance(row.get("prompt"), list):
+            continue
         text = _text(row, "prompt", number, file, "a prompt needs 'prompt', and may have 'id' and 'reference'")
         prompt = Prompt(_id(row, text), text, row.get("reference"))
         if prompt.id in found:

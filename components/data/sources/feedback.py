@@ -2,8 +2,7 @@
 
 It is built from a snapshot of the database, not from the database: what a version was made of stays the same when people go on
 voting. Prompts are held out by a hash of their text, so a prompt is in training or held out whatever is voted later; of a
-conversation, by its first question, so that all of its turns are on the same side. The held-out part holds single questions, which
-is what benchmarks ask: longer conversations of that side are left out. Rows: see
+conversation, by its first question, so that all of its turns are on the same side. Rows, on both sides: see
 ``components.reviews.dataset``; ``dataset.json`` notes what was left out and why, and how far reviewers agree.
 """
 
@@ -78,9 +77,6 @@ def build(config: Config, out: Path, settings: Settings) -> None:
         )
     held = [row for row in found.pairs if _held(row, config)]
     kept = [row for row in found.pairs if not _held(row, config)]
-    if longer := [row for row in held if isinstance(row["prompt"], list)]:
-        found.notes["left_out"]["held_out_conversations"] = len(longer)
-        held = [row for row in held if isinstance(row["prompt"], str)]
     if config.heldout and not (held and kept):
         raise InputError(
             f"data.heldout={config.heldout} of {len(found.pairs)} pairs leaves {len(kept)} to train on and {len(held)} held out; "

@@ -138,7 +138,7 @@ def test_a_completion_is_what_training_sees(tokenizer: Any, template: str, tmp_p
     prompt, answer = "Tom has 3 apples. How many?", "He has 3."
     row = sft_row(tokenizer, {"prompt": prompt, "completion": answer}, "row 1")
     start = prompt_ids(tokenizer, [{"role": "user", "content": prompt}])
-    text = preference_pairs.completion(tokenizer, prompt, answer)
+    text = preference_pairs.completion(tokenizer, [{"role": "user", "content": prompt}], answer)
     whole = tokenizer.decode(start) + text
     assert tokenizer.encode(whole, add_special_tokens=False) == row.input_ids
     assert text.endswith(tokenizer.eos_token)

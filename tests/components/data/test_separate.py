@@ -55,9 +55,18 @@ def test_identity_is_the_prompt_alone_for_prompts_and_everything_else_for_pairs(
 
 def test_a_conversation_is_asked_as_a_whole() -> None:
     rows = [{"prompt": [{"role": "user", "content": first}, *TURNS], "chosen": "a", "rejected": "b"} for first in ("Hm", "Hi")]
-    assert separate.asked(rows[0], "preference") == "Hm\nHi there.\nAnd now?"
+    assert list(separate.asked(rows[0], "preference")) == ["Hm\nHi there.\nAnd now?"]
     assert identity(rows[0], "preference") != identity(rows[1], "preference")
     assert row_id(rows[0], "preference") != row_id(rows[1], "preference")
+
+
+def test_the_last_question_of_a_held_out_conversation_is_in_no_training_row() -> None:
+    long = "Tom has 2 apples and buys 3 more. How many?"
+    held = {"prompt": [*({"role": "user", "content": text} for text in ("Hello!", long))], "chosen": "5", "rejected": "6"}
+    found = separate.HeldOut.of(separate.asked(held, "preference"))
+    alone = {"prompt": long.upper(), "chosen": "5", "rejected": "6"}
+    assert found.leaks_into(alone, "preference")
+    assert not found.leaks_into({**alone, "prompt": "Hello!"}, "preference"), "short, and only the beginning of it"
 
 
 def test_id_follows_from_what_is_asked() -> None:

@@ -211,6 +211,37 @@ def test_preference_pairs(memorised: ModelRef, dataset: MakeDataset, new_stage: 
     assert read_items(stage.out)[3]["answer"] == "No idea"
 
 
+def test_a_conversation_stands_before_its_answers(memorised: ModelRef, dataset: MakeDataset, tmp_path: Path) -> None:
+    from components.evaluate._measure import evaluate
+    from components.inference.engine import Engine
+    from components.inference.harness import EngineLM
+    from components.models.chat import prompt_text
+    from components.models.load import load_model
+
+    talk = [("system", "Be brief."), ("user", "Hello."), ("assistant", "Hello."), ("user", QUESTIONS[1])]
+    turns = [{"role": role, "content": content} for role, content in talk]
+    rows = [
+        {"id": "one", "prompt": QUESTIONS[0], "chosen": ANSWERS[0], "rejected": "No idea"},
+        {"id": "two", "prompt": turns, "chosen": ANSWERS[1], "rejected": "No idea"},
+    ]
+    model, tokenizer = load_model(memorised)
+    asked: list[tuple[str, str]] = []
+
+    class Listening(EngineLM):
+        def loglikelihood(self, requests: list[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+            asked.extend(request.args for request in requests)
+            return super().loglikelihood(requests)
+
+    inputs, lm = Inputs(dataset({"heldout": ("preference", rows)}), {"model": memorised}), Listening(Engine(model, tokenizer))
+    items, _ = evaluate(Config(), preference_pairs.Config(), inputs, lm, 0, tmp_path)
+    one, two = (prompt_text(tokenizer, messages) for messages in ([{"role": "user", "content": QUESTIONS[0]}], turns))
+    assert [context for context, _ in asked] == [one, one, two, two]
+    assert asked[2][0] + asked[2][1] == tokenizer.apply_chat_template(
+        [*turns, {"role": "assistant", "content": ANSWERS[1]}], tokenize=False
+    ).removesuffix("\n")
+    assert [item["prompt"] for item in items] == [QUESTIONS[0], f"Be brief.\nHello.\nHello.\n{QUESTIONS[1]}"]
+
+
 def test_few_shot_examples_come_before_every_item(memorised: ModelRef, dataset: MakeDataset, tmp_path: Path) -> None:
     from components.evaluate._measure import evaluate
     from components.inference.engine import Engine

@@ -28,6 +28,15 @@ def test_prompts_have_ids_of_their_own_or_of_their_text(tmp_path: Path) -> None:
     assert len(second.id) == 16
 
 
+def test_the_prompts_of_a_dataset_are_its_single_questions(tmp_path: Path) -> None:
+    turns = [{"role": role, "content": text} for role, text in (("user", "Hi"), ("assistant", "Hello"), ("user", "And?"))]
+    rows = [{"id": str(i), "prompt": prompt, "chosen": "a", "rejected": "b"} for i, prompt in enumerate(("Which?", turns))]
+    (tmp_path / "heldout.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert [prompt.text for prompt in read_prompts(tmp_path)] == ["Which?"]
+    with pytest.raises(InputError, match=r"row 2 of heldout\.jsonl has no 'prompt'"):
+        read_prompts(tmp_path / "heldout.jsonl")
+
+
 def test_the_prompts_of_a_dataset_are_its_held_out_split(tmp_path: Path) -> None:
     _write(tmp_path, {"id": "h1", "prompt": "A?", "answer": "x"}, name="heldout.jsonl")
     assert read_prompts(tmp_path) == [Prompt("h1", "A?")]

@@ -182,14 +182,17 @@ def test_all_turns_of_a_conversation_are_on_the_same_side(tmp_path: Path) -> Non
     described = prepare.build(Config(heldout=0.3), tmp_path / "out", home)
     split = {name: list(records.read(tmp_path / "out" / f"{name}.jsonl", kind)) for name, kind in
              (("preference", "preference"), ("labelled", "labelled"), ("heldout", "preference"))}  # fmt: skip
-    held = {row["prompt"] for row in split["heldout"]}
-    assert 0 < len(held) == len(split["heldout"]) < 30
-    for name in ("preference", "labelled"):
+    held = {row["prompt"] for row in split["heldout"] if isinstance(row["prompt"], str)}
+    assert 0 < len(held) < 30
+    assert len(split["heldout"]) == 2 * len(held)
+    for name in ("preference", "labelled", "heldout"):
         long = [row["prompt"] for row in split[name] if isinstance(row["prompt"], list)]
-        assert len(long) == 30 - len(held)
-        assert not held & {prompt[0]["content"] for prompt in long}
+        assert len(long) == (len(held) if name == "heldout" else 30 - len(held))
+        assert {prompt[0]["content"] for prompt in long} == (held if name == "heldout" else set(PROMPTS) - held)
         assert all([message["content"] for message in prompt[1:]] == ["So so.", "Really?"] for prompt in long)
-    assert described["notes"]["left_out"] == {"held_out_conversations": len(held)}
+    assert all(row["feedback"] and row["reviewers"] and row["rejected_by"]["digest"] for row in split["heldout"])
+    assert described["notes"]["left_out"] == {}
+    assert [entry["leaked"] for entry in described["splits"].values()] == [0, 0, 0]
 
 
 def test_the_same_pair_is_one_row_and_contradictions_are_none(home: Settings) -> None:
