@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from dashboards.parts import paging
-from dashboards.ui import safe, states
+from dashboards.ui import numbers, safe, states
 from dashboards.ui.text import t
 
 _COLOURS = {"clean": "green", "contaminated": "red"}
@@ -41,7 +41,7 @@ def draw(found: Mapping[str, Any], matches: Sequence[Mapping[str, Any]] | None) 
     if rows:
         st.dataframe(rows, hide_index=True, width="stretch")
     if searched := found.get("rows"):
-        st.caption(t("contamination.searched", what=", ".join(f"{safe.plain(k)} {v:,}" for k, v in searched.items())))
+        st.caption(t("contamination.searched", what=", ".join(f"{safe.plain(k)} {numbers.number(v)}" for k, v in searched.items())))
     _pairs(matches)
 
 

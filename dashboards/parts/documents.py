@@ -11,7 +11,7 @@ from components.inference.client import ServerDown, ServerError
 from components.inference.looking import look
 from components.inspection import Document
 from dashboards import ui
-from dashboards.ui import charts, export, safe, states
+from dashboards.ui import charts, export, safe, states, tables
 from dashboards.ui.text import t
 
 
@@ -48,7 +48,7 @@ def table(document: Document, name: str, rows: list[dict[str, Any]] | None = Non
         {key: json.dumps(v, ensure_ascii=False) if isinstance(v, (list, dict)) else v for key, v in row.items()}
         for row in document.rows
     ]
-    st.dataframe(every if rows is None else rows, hide_index=True, width="stretch")
+    tables.draw(every if rows is None else rows)
     export.download(every, name, key=f"{name}-{document.view}")
 
 

@@ -10,7 +10,7 @@ import streamlit as st
 from components import front
 from dashboards import ui
 from dashboards.parts import documents, versions
-from dashboards.ui import charts, export, numbers, states
+from dashboards.ui import charts, export, numbers, states, tables
 from dashboards.ui.text import t
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def draw(found: Mapping[str, Any], name: str) -> None:
         _sensitivity([{"layer": str(r["layer"]), "format": f"{r['bits']} bit", **_risen(r)} for r in found["sensitivity"]])
     with st.expander(t("layers.trials", n=len(found["trials"]))):
         rows = [_row(trial, found) for trial in found["trials"]]
-        st.dataframe(rows, hide_index=True, width="stretch")
+        tables.draw(rows)
         export.download(rows, f"search-{name}", key=f"search-{name}")
 
 
@@ -79,7 +79,7 @@ def measure(version: Version) -> None:
     if document is not None:
         rows = [{"layer": str(row["layer"]), "format": row["format"], **_risen(row)} for row in document.rows]
         _sensitivity(rows)
-        st.caption(t("layers.measured", loss=f"{document.facts['loss']:.3f}", n=document.facts["texts"]))
+        st.caption(t("layers.measured", loss=numbers.figure(document.facts["loss"], ".3f"), n=document.facts["texts"]))
         documents.notes(document)
         documents.table(document, f"sensitivity-{version.name}-{version.version}", [_worded(row) for row in document.rows])
 
@@ -89,11 +89,11 @@ def _verdict(found: Mapping[str, Any]) -> None:
     difference = confirmed["difference"]
     verdict = "better" if difference["high"] < 0 else "worse" if difference["low"] > 0 else "unclear"
     icons = {"better": ":material/trending_down:", "worse": ":material/trending_up:", "unclear": ":material/help:"}
-    between = {end: f"{difference[end]:+.4f}" for end in ("low", "high")}
+    between = {end: numbers.figure(difference[end], "+.4f") for end in ("low", "high")}
     st.markdown(f"{icons[verdict]} {t(f'layers.{verdict}', rank=reference['rank'], **between)}")
     left, middle, right = st.columns(3)
     left.metric(t("layers.loss"), numbers.interval(confirmed["chosen"]), border=True)
-    middle.metric(t("layers.difference"), f"{difference['value']:+.4f}", border=True)
+    middle.metric(t("layers.difference"), numbers.figure(difference["value"], "+.4f"), border=True)
     sizes = f"{numbers.size(chosen['bytes'])} / {numbers.size(reference['bytes'])}"
     right.metric(t("layers.sizes"), sizes, border=True)
     how = {"n": difference["n"], "seeds": confirmed["seeds"], "steps": confirmed["steps"], "rank": reference["rank"]}
@@ -159,7 +159,7 @@ def _sensitivity(rows: Sequence[Mapping[str, Any]]) -> None:
 def _risen(row: Mapping[str, Any]) -> dict[str, Any]:
     """An increase for a cell; a star marks one whose interval doesn't hold 0."""
     sure = row["low"] is not None and (row["low"] > 0 or row["high"] < 0)
-    return {"increase": row["value"], "text": f"{row['value']:+.3f}{'*' if sure else ''}"}
+    return {"increase": row["value"], "text": f"{numbers.figure(row['value'], '+.3f')}{'*' if sure else ''}"}
 
 
 def _worded(row: Mapping[str, Any]) -> dict[str, Any]:

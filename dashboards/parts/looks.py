@@ -140,7 +140,8 @@ def _neighbours(document: Document) -> list[Row]:
             "id": row["id"],
             t("inside.norm"): round(row["norm"], 3),
             t("inside.nearest"): "  ".join(
-                f"{_shown(text)} {cosine:.2f}" for text, cosine in zip(row["neighbour_text"], row["cosine"], strict=True)
+                f"{_shown(text)} {numbers.figure(cosine, '.2f')}"
+                for text, cosine in zip(row["neighbour_text"], row["cosine"], strict=True)
             ),
         }
         for row in rows
@@ -220,7 +221,7 @@ def _experts(document: Document) -> list[Row]:
         {
             t("inside.layer"): row["layer"],
             t("inside.balance"): numbers.share(row["load_entropy"]),
-            t("inside.busiest"): f"{row['busiest']:.2f} ×",
+            t("inside.busiest"): f"{numbers.figure(row['busiest'], '.2f')} ×",
             t("inside.unused"): row["unused"],
             t("inside.dropped"): numbers.share(row["dropped"]),
             t("inside.router_entropy"): round(row["router_entropy"], 3),

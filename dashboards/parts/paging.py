@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import streamlit as st
 
-from dashboards.ui import page_state
+from dashboards.ui import numbers, page_state
 from dashboards.ui.text import t
 
 Item = TypeVar("Item")
@@ -25,7 +25,7 @@ def turn(pages: int, total: int, name: str = "page") -> int:
     with st.container(horizontal=True, vertical_alignment="center"):
         back = st.button("", icon=":material/chevron_left:", disabled=number <= 1, key=f"{name}-back", help=t("paging.back"))
         on = st.button("", icon=":material/chevron_right:", disabled=number >= pages, key=f"{name}-on", help=t("paging.on"))
-        st.caption(t("paging.where", page=f"{number:,}", pages=f"{max(1, pages):,}", n=f"{total:,}"))
+        st.caption(t("paging.where", page=numbers.number(number), pages=numbers.number(max(1, pages)), n=numbers.number(total)))
     if back or on:
         page_state.put(**{name: number - 1 if back else number + 1})
         st.rerun()

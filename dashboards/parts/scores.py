@@ -44,12 +44,12 @@ def _row(
         t("scores.value"): numbers.interval(value),
         "n": value.get("n"),
         **shares,
-        t("scores.floor"): f"±{floor['half_width']:.3f} ({floor['runs']})" if floor else "–",
+        t("scores.floor"): f"±{numbers.figure(floor['half_width'], '.3f')} ({floor['runs']})" if floor else "–",
     }
 
 
 def _share(found: Mapping[str, Any] | None) -> str:
-    return f"{100 * found['value']:.1f} %" if found else "–"
+    return f"{numbers.figure(100 * found['value'], '.1f')} %" if found else "–"
 
 
 def _stages(evidence: Mapping[str, Any]) -> None:

@@ -86,7 +86,7 @@ def _cell(grid: Grid, cell: Cell, outcome: Outcome | None, names: Sequence[str])
         st.markdown(" ".join(shown))
     parts = [t("chat.tokens", n=outcome.tokens), numbers.duration(outcome.seconds)]
     if outcome.logprob is not None:
-        parts.append(t("playground.logprob", n=f"{outcome.logprob:.2f}"))
+        parts.append(t("playground.logprob", n=numbers.figure(outcome.logprob, ".2f")))
     if outcome.finish == "length":
         parts.append(t("playground.cut"))
     st.caption(" · ".join(parts))
@@ -97,4 +97,4 @@ def _badge(name: str, value: float | None) -> str:
     if value is None:
         return ""
     colour, icon = ("green", "check") if value >= 1 else ("red", "close") if value <= 0 else ("orange", "adjust")
-    return f":{colour}-badge[:material/{icon}: {value:.2g} · {t(f'talk.rule_{name}')}]"
+    return f":{colour}-badge[:material/{icon}: {numbers.figure(value, '.2g')} · {t(f'talk.rule_{name}')}]"

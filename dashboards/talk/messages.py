@@ -143,7 +143,7 @@ def draw_votes(texts: list[str], chosen: ChatSettings, key: int | str) -> None:
     except LapidarError as error:
         st.caption(safe.plain(error))
         return
-    share = f"{votes.share.value:.0%} [{votes.share.low:.0%}, {votes.share.high:.0%}]"
+    share = f"{votes.share.value:.0%} {numbers.between(votes.share.low, votes.share.high, '.0%')}"
     if not votes.winners:
         st.markdown(t("chat.vote_none", n=len(texts)))
     elif len(votes.winners) > 1:
@@ -158,10 +158,10 @@ def draw_votes(texts: list[str], chosen: ChatSettings, key: int | str) -> None:
         st.caption(
             t(
                 "chat.vote_estimates",
-                one=f"{votes.pass_at[1]:.2f}",
+                one=numbers.figure(votes.pass_at[1], ".2f"),
                 n=n,
-                any=f"{votes.pass_at[n]:.2f}",
-                most=f"{votes.majority_at[n]:.2f}",
+                any=numbers.figure(votes.pass_at[n], ".2f"),
+                most=numbers.figure(votes.majority_at[n], ".2f"),
             )
         )
     with st.expander(t("chat.samples", n=len(texts))):

@@ -10,7 +10,7 @@ from components.errors import LapidarError
 from components.reviews import arena
 from components.reviews.standing import votes
 from components.settings import Settings
-from dashboards.ui import charts, export, numbers, safe, states
+from dashboards.ui import charts, export, numbers, safe, states, tables
 from dashboards.ui.text import t
 
 
@@ -35,8 +35,8 @@ def _agreement(settings: Settings) -> None:
         st.metric(t("arena.agreement"), "–", help=t("arena.agreement_help"))
         st.caption(t("arena.agreement_none"))
         return
-    st.metric(t("arena.agreement"), f"{alpha.value:.2f}", help=t("arena.agreement_help"))
-    st.caption(t("arena.agreement_about", low=f"{alpha.low:.2f}", high=f"{alpha.high:.2f}", n=alpha.n))
+    st.metric(t("arena.agreement"), numbers.figure(alpha.value, ".2f"), help=t("arena.agreement_help"))
+    st.caption(t("arena.agreement_about", low=numbers.figure(alpha.low, ".2f"), high=numbers.figure(alpha.high, ".2f"), n=alpha.n))
 
 
 def _ranking(settings: Settings) -> None:
@@ -69,5 +69,5 @@ def _ranking(settings: Settings) -> None:
         }
         for name, found in ranking.points.items()
     ]
-    st.dataframe(rows, hide_index=True, width="stretch")
+    tables.draw(rows)
     export.download(rows, "ranking")

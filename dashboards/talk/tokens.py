@@ -12,7 +12,7 @@ from typing import Any
 import streamlit as st
 
 from components.inference.reading import Alternative, Token
-from dashboards.ui import safe
+from dashboards.ui import numbers, safe
 from dashboards.ui.text import t
 
 _CSS = """
@@ -40,7 +40,8 @@ export default function ({ data, parentElement }) {
   const tip = document.createElement("div");
   tip.className = "tip";
   tip.setAttribute("role", "tooltip");
-  const share = (p) => (p >= 0.9995 ? "100 %" : p < 0.001 ? "<0.1 %" : (100 * p).toFixed(1) + " %");
+  const tenths = (p) => (100 * p).toFixed(1).replace(".", data.decimal);
+  const share = (p) => (p >= 0.9995 ? "100 %" : p < 0.001 ? `<0${data.decimal}1 %` : tenths(p) + " %");
   const line = (label, p, chosen) => {
     const row = document.createElement("div");
     row.className = chosen ? "row chosen" : "row";
@@ -81,7 +82,7 @@ export default function ({ data, parentElement }) {
 
 def draw(tokens: Sequence[Token], key: str) -> None:
     """Draws an answer's tokens."""
-    _component()(data={"tokens": [_shown(token) for token in tokens]}, key=key)
+    _component()(data={"tokens": [_shown(token) for token in tokens], "decimal": numbers.signs()[0]}, key=key)
     st.caption(t("talk.tokens_hint"))
 
 

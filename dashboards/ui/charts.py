@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from dashboards.ui import numbers
+
 if TYPE_CHECKING:
     import altair as alt
 
@@ -21,6 +23,11 @@ def draw(chart: Any, height: int | None = None, key: str | None = None, alt_text
     """Draws an Altair chart in the dashboard's look, as wide as its place."""
     if height is not None:
         chart = chart.properties(height=height)
+    decimal, thousands = numbers.signs()
+    if decimal != ".":
+        chart = chart.configure(
+            locale={"number": {"decimal": decimal, "thousands": thousands, "grouping": [3], "currency": ["", ""]}}
+        )
     st.altair_chart(chart, width="stretch", key=key, alt=alt_text)
 
 

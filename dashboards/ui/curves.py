@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from components.run_records import Curve, smoothed
-from dashboards.ui import charts, page_state, safe
+from dashboards.ui import charts, numbers, page_state, safe
 from dashboards.ui.text import t
 
 _WIDE = 2
@@ -58,4 +58,4 @@ def _single(own: Sequence[Curve], names: Mapping[str, str]) -> None:
     """A metric that was said once only is a number, not a curve."""
     for each in own:
         if each.values:
-            st.text(f"{names[each.run]}: {each.values[-1]:.4g}")
+            st.text(f"{names[each.run]}: {numbers.figure(each.values[-1], '.4g')}")

@@ -1,4 +1,7 @@
-"""Numbers for people: with their interval, their unit, and as few digits as they deserve."""
+"""Numbers for people: with their interval, their unit, as few digits as they deserve, and the signs of the reader's language.
+
+What is saved to a file has none of this: exports take the values themselves.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,29 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from dashboards.ui.text import t
+from dashboards.ui.text import language, t
 
 _COLOURS = {"pass": "green", "fail": "red", "unknown": "orange"}
 _ICONS = {"pass": ":material/check_circle:", "fail": ":material/cancel:", "unknown": ":material/help:"}
+
+
+_SIGNS = {"en": (".", ","), "pt_BR": (",", ".")}
+_SWAP = str.maketrans(".,", ",.")
+
+
+def signs() -> tuple[str, str]:
+    """What stands before decimals, and between thousands."""
+    return _SIGNS[language()]
+
+
+def figure(value: float, form: str) -> str:
+    """A number in one of Python's formats (``.3f``, ``+,.1f``, ``.0%``) with the reader's signs.
+
+    >>> figure(1234.5, ",.2f")
+    '1,234.50'
+    """
+    text = format(value, form)
+    return text if signs() == (".", ",") else text.translate(_SWAP)
 
 
 def interval(value: Mapping[str, Any] | float | None, signed: bool = False) -> str:
@@ -20,10 +42,16 @@ def interval(value: Mapping[str, Any] | float | None, signed: bool = False) -> s
     if not isinstance(value, Mapping):
         return number(value)
     sign = "+" if signed else ""
-    middle = f"{value['value']:{sign}.3f}"
+    middle = figure(value["value"], f"{sign}.3f")
     if value.get("low") is None or value.get("high") is None:
         return middle
-    return f"{middle} [{value['low']:{sign}.3f}, {value['high']:{sign}.3f}]"
+    return f"{middle} {between(value['low'], value['high'], f'{sign}.3f')}"
+
+
+def between(low: float, high: float, form: str) -> str:
+    """An interval's ends: ``[0.380, 0.444]``, where a comma stands before decimals ``[0,380; 0,444]``."""
+    mark = ";" if signs()[0] == "," else ","
+    return f"[{figure(low, form)}{mark} {figure(high, form)}]"
 
 
 def number(value: float | None) -> str:
@@ -31,8 +59,8 @@ def number(value: float | None) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, float) and (math.isinf(value) or (value and not 1e-4 <= abs(value) < 1e7)):
-        return f"{value:.3g}"
-    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"
+        return figure(value, ".3g")
+    return figure(value, ",.0f" if float(value).is_integer() else ",.4g")
 
 
 def share(value: float | None) -> str:
@@ -41,8 +69,8 @@ def share(value: float | None) -> str:
         return "–"
     part = 100 * value
     if 0 < part < 0.1:
-        return "<0.1 %"
-    return f"{part:.1f} %" if 0 < abs(part) < 9.95 else f"{part:.0f} %"
+        return f"<{figure(0.1, '.1f')} %"
+    return f"{figure(part, '.1f')} %" if 0 < abs(part) < 9.95 else f"{figure(part, '.0f')} %"
 
 
 def duration(seconds: float | None) -> str:
@@ -50,7 +78,7 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return "–"
     if seconds < 100:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+        return f"{figure(seconds, '.1f' if seconds < 10 else '.0f')} s"
     if seconds < 3600:
         return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
     return f"{int(seconds) // 3600} h {int(seconds) // 60 % 60:02d} min"
@@ -73,9 +101,9 @@ def size(count: float | None) -> str:
         return "–"
     for unit in ("B", "kB", "MB", "GB"):
         if abs(count) < 1000:
-            return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
+            return f"{figure(count, '.0f' if unit == 'B' else '.1f')} {unit}"
         count /= 1000
-    return f"{count:.1f} TB"
+    return f"{figure(count, '.1f')} TB"
 
 
 def verdict(found: str) -> str:

@@ -151,21 +151,19 @@ def recipe(found: RunDetail) -> None:
 
 def files(found: RunDetail) -> None:
     """Sealed outputs on this machine, and what MLflow keeps."""
-    rows = [
-        {
-            t("run.stage"): stage.stage,
-            t("run.file"): file.relative_to(folder).as_posix(),
-            t("run.size"): numbers.size(file.stat().st_size),
-            t("run.folder"): str(folder),
-        }
+    listed = [
+        (stage.stage, file.relative_to(folder).as_posix(), file.stat().st_size, str(folder))
         for stage in found.stages
         if (folder := run_files.output(settings(), stage.key)) is not None
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     ]
-    if rows:
+    if listed:
+        words = (t("run.stage"), t("run.file"), t("run.size"), t("run.folder"))
+        rows = [dict(zip(words, (stage, file, numbers.size(size), folder), strict=True)) for stage, file, size, folder in listed]
         st.dataframe(rows, hide_index=True)
-        export.download(rows, f"files-{found.row.id}")
+        saved = [{"stage": stage, "file": file, "bytes": size, "folder": folder} for stage, file, size, folder in listed]
+        export.download(saved, f"files-{found.row.id}")
     else:
         st.caption(t("run.no_files"))
     with states.guarded(t("run.no_mlflow")):

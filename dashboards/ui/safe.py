@@ -12,6 +12,9 @@ from typing import Any
 
 import streamlit as st
 
+from dashboards.ui import numbers
+from dashboards.ui.text import t
+
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|>~$:<&=/@])")
 _INVISIBLE = re.compile("[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
 _LINKED = re.compile(r"(://|\bwww|@)", re.IGNORECASE)
@@ -75,7 +78,7 @@ def code(value: str, language: str | None = None, height: int | None = None) -> 
 
 def _cut(value: str) -> str:
     """A browser shouldn't have to lay out megabytes."""
-    return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}\n… ({len(value) - _LONGEST:,} more characters)"
+    return value if len(value) <= _LONGEST else f"{value[:_LONGEST]}\n… ({t('ui.cut', n=numbers.number(len(value) - _LONGEST))})"
 
 
 def marked(value: str, opening: str = "⟦", closing: str = "⟧") -> None:

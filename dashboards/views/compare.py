@@ -125,7 +125,7 @@ def _scores(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
     ]
     with st.expander(t("compare.as_table"), icon=":material/table:"):
         st.dataframe(table, hide_index=True)
-        export.download(table, "scores")
+        export.download(rows, "scores")
 
 
 def _significance(found: Sequence[Scored], names: Mapping[str, str], first: RunDetail) -> None:

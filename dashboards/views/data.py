@@ -12,7 +12,7 @@ from components.data import diff, profile, records
 from components.data.prepare import SPLITS
 from dashboards import ui
 from dashboards.parts import changes, contamination, paging, versions
-from dashboards.ui import charts, export, numbers, page_state, safe, states
+from dashboards.ui import charts, export, numbers, page_state, safe, states, tables
 from dashboards.ui.text import t
 
 SECTIONS = ("rows", "figures", "diff", "contamination")
@@ -97,16 +97,14 @@ def _content(name: str, section: str) -> None:
 
 def _figures(known: profile.Profile) -> None:
     left, right = st.columns(2)
-    left.metric(t("data.rows"), f"{known.rows:,}", border=True)
-    right.metric(t("data.repeated"), f"{known.repeated:,}", border=True)
+    left.metric(t("data.rows"), numbers.number(known.rows), border=True)
+    right.metric(t("data.repeated"), numbers.number(known.repeated), border=True)
     st.markdown(f"##### {t('data.lengths')}")
-    st.dataframe(
+    tables.draw(
         [
             {t("data.field"): n, **{t(f"data.at_{k}"): v[k] for k in ("least", "median", "p95", "most")}}
             for n, v in known.lengths.items()
-        ],
-        hide_index=True,
-        width="stretch",
+        ]
     )
     places = st.columns(2)
     varied = [(name, spread) for name, spread in known.lengths.items() if spread["least"] < spread["most"]]

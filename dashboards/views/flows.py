@@ -81,7 +81,11 @@ def _run(prefect: Orchestrator, identity: str) -> None:
         done = sum(step["state_type"] == "COMPLETED" for step in steps)
         st.progress(done / len(steps), t("flows.progress", done=done, all=len(steps)))
         rows = [
-            {t("flows.step"): s["name"], t("flows.state"): s["state_name"], t("flows.took"): numbers.duration(s["total_run_time"])}
+            {
+                t("flows.step"): s["name"],
+                t("flows.state"): _named(s["state_name"]),
+                t("flows.took"): numbers.duration(s["total_run_time"]),
+            }
             for s in steps
         ]
         st.dataframe(rows, hide_index=True, width="stretch")
@@ -133,12 +137,12 @@ def _schedules(prefect: Orchestrator) -> None:
 def _slots(prefect: Orchestrator) -> None:
     """Queues with their limits and who works on them; GPU slots are global concurrency limits."""
     for pool in prefect.pools():
-        st.markdown(f"##### {safe.plain(pool['name'])} · {safe.plain(pool['type'])} · {safe.plain(pool.get('status') or '')}")
+        st.markdown(f"##### {safe.plain(pool['name'])} · {safe.plain(pool['type'])} · {safe.plain(_named(pool.get('status')))}")
         rows = [
             {t("flows.queue"): q["name"], t("flows.limit"): _limit(q), t("flows.priority"): q["priority"]} for q in pool["queues"]
         ]
         st.dataframe(rows, hide_index=True, width="stretch")
-        workers = ", ".join(f"{worker['name']} ({worker['status']})" for worker in pool["workers"])
+        workers = ", ".join(f"{worker['name']} ({_named(worker['status'])})" for worker in pool["workers"])
         st.caption(t("flows.workers", names=safe.plain(workers or "–")))
     st.caption(t("flows.queued", n=prefect.count("waiting"), running=prefect.count("active")))
     limits = prefect.slots()
@@ -155,7 +159,14 @@ def _slots(prefect: Orchestrator) -> None:
 def badge(run: Mapping[str, Any]) -> str:
     """A run's state as a Markdown badge."""
     state = run.get("state") or {}
-    return f":{_COLOURS.get(state.get('type', ''), 'gray')}-badge[{safe.plain(state.get('name') or '–')}]"
+    return f":{_COLOURS.get(state.get('type', ''), 'gray')}-badge[{safe.plain(_named(state.get('name')))}]"
+
+
+def _named(state: str | None) -> str:
+    """The reader's word for a state of Prefect's; a name that the catalogue hasn't stands as Prefect says it."""
+    name = (state or "none").replace(" ", "").replace("_", "").lower()
+    word = t(f"flows.state_{name}")
+    return str(state) if word == f"flows.state_{name}" else word
 
 
 def _when(run: Mapping[str, Any]) -> str:

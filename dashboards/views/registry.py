@@ -120,7 +120,21 @@ def _table(found: list[Version]) -> None:
         "digest": t("registry.weights"),
     }
     st.dataframe(rows, hide_index=True, width="stretch", column_config=columns)
-    export.download(rows, "versions")
+    export.download([{"name": version.name, **_saved(version)} for version in found], "versions")
+
+
+def _saved(version: Version) -> dict[str, Any]:
+    """A version as it stands in a file: values, not words."""
+    metric, estimate = versions.headline(version) or ("", {})
+    return {
+        "version": version.version,
+        "aliases": ", ".join(version.aliases),
+        "gate": version.tags.get("lapidar.gate", "unknown"),
+        "metric": metric,
+        **{end: estimate.get(end) for end in ("value", "low", "high")},
+        "created": datetime.fromtimestamp(version.created, UTC).isoformat(timespec="seconds"),
+        "digest": version.digest,
+    }
 
 
 def _audit(name: str) -> None:

@@ -78,10 +78,10 @@ def _head(found: RunDetail) -> None:
     if shown := [(name, parts) for name, parts in row.scores.items() if "@" not in name][:_SCORES]:
         with st.container(horizontal=True):
             for name, parts in shown:
-                interval = f"[{parts['low']:.3f}, {parts['high']:.3f}]" if "high" in parts else None
+                interval = numbers.between(parts["low"], parts["high"], ".3f") if "high" in parts else None
                 st.metric(
                     safe.plain(name),
-                    f"{parts['value']:.3f}",
+                    numbers.figure(parts["value"], ".3f"),
                     interval,
                     delta_color="off",
                     delta_arrow="off",

@@ -59,7 +59,7 @@ def _recipe(recipe: Mapping[str, Any], found: Mapping[str, Any] | None) -> str |
 
 def _facts(facts: Mapping[str, Any], rank: str | None) -> None:
     left, middle, right = st.columns(3)
-    left.metric(t("weights.relative"), "–" if facts["relative"] is None else f"{facts['relative']:.2%}", border=True)
+    left.metric(t("weights.relative"), "–" if facts["relative"] is None else numbers.figure(facts["relative"], ".2%"), border=True)
     middle.metric(t("weights.parameters"), numbers.number(facts["parameters"]), border=True)
     right.metric(t("weights.kind"), "+".join(facts["variant"]) + f", r={rank or facts['r']}", border=True)
 
@@ -83,7 +83,12 @@ def _map(document: Document) -> None:
         rows, "kind", "layer", measure, t(f"weights.at_{measure}"), "weights-map", 90 + 40 * len({r["layer"] for r in rows})
     )
     if measure.endswith("_overlap"):
-        st.caption(t("weights.chance", value=f"{max(row[measure.replace('overlap', 'chance')] or 0 for row in document.rows):.3f}"))
+        st.caption(
+            t(
+                "weights.chance",
+                value=numbers.figure(max(row[measure.replace("overlap", "chance")] or 0 for row in document.rows), ".3f"),
+            )
+        )
 
 
 def _spectrum(document: Document) -> None:
