@@ -13,6 +13,9 @@ _ONLY_NUMBER = re.compile(rf"\s*(?P<number>{_NUMBER})\s*")
 # A title is followed by a name, so its full stop never ends a sentence; nor does that of an initial before a name.
 _TITLE = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof|Sr|Jr|St|Mt|e\.g|i\.e|vs)\.$")
 _INITIAL = re.compile(r"(?:^|[\s.])[A-HJ-Z]\.$")
+_NO_NUMBER_BEFORE = r"(?<!\d[.,/])(?<![^\w\s][-−–])(?<!\s[-−–])(?<!^[-−–])"
+_NO_NUMBER_BEHIND = r"(?!\w)(?![.,/:]\d)"
+_NO_OTHER_NAME = r"(?![\w\u0300-\u036f])(?!\+\+|#)"
 _BOUNDARY = re.compile(rf"[.!?…]+[{re.escape(_CLOSERS)}]*(?=\s|$)")
 
 
@@ -51,8 +54,12 @@ def number(text: str) -> str | None:
 def holds_word(text: str, word: str) -> bool:
     """Whether a word (or phrase) stands in the text as whole words, in any case; a possessive 's may follow.
 
+    A number stands there only as a whole: 5 doesn't in 5.5, -5, 5,000 or 5/8; nor does C in C++.
+
     >>> holds_word("The Dog's bone.", "dog"), holds_word("Two dogs ran.", "dog"), holds_word("He can't.", "can")
     (True, False, False)
+    >>> holds_word("It costs 5.50.", "5"), holds_word("It costs 5.", "5"), holds_word("on 127.0.0.1:8080", "8080")
+    (False, True, True)
 
     Raises:
         ValueError: if the word is empty.
@@ -61,7 +68,9 @@ def holds_word(text: str, word: str) -> bool:
     if not parts:
         raise ValueError("the required word is empty")
     phrase = r"\s+".join(re.escape(part) for part in parts)
-    return re.search(rf"(?<![\w])(?<!\w['’]){phrase}(?:['’]s)?(?!\w)(?!['’]\w)", _folded(text)) is not None
+    before = _NO_NUMBER_BEFORE if parts[0][0].isdigit() else ""
+    behind = _NO_NUMBER_BEHIND if parts[-1][-1].isdigit() else _NO_OTHER_NAME
+    return re.search(rf"(?<![\w])(?<!\w['’]){before}{phrase}(?:['’]s)?{behind}(?!['’]\w)", _folded(text)) is not None
 
 
 def ends_sentence(text: str) -> bool:

@@ -10,7 +10,7 @@ the set is called like its file.
 
 - ``exact``: the answer, trimmed and without regard to case or full stops at its end;
 - ``contains``: the right answer stands in it as whole words;
-- ``numeric``: its last number, see ``decimal``;
+- ``numeric``: the number in its last box, or its last number, see ``decimal``;
 - ``math_verify``: its last formula or number, compared as mathematics;
 - ``multiple_choice``: the option's letter, by likelihood or from a generated answer;
 - ``judge``: another model's score against the answer, see ``components.benchmarks._judge``.
@@ -33,7 +33,8 @@ from pydantic import Field, model_validator
 from components.artifacts import Inputs
 from components.benchmarks._choices import LETTERS, ChoiceConfig, likelihood_task
 from components.benchmarks._judge import RUBRICS, verdicts
-from components.benchmarks._scorers import SCORERS, Mark, number, numeric
+from components.benchmarks._numerals import Mark, number
+from components.benchmarks._scorers import SCORERS, numeric
 from components.benchmarks._source import Source, choices, letter, text
 from components.benchmarks._task import MAIN, Graded, scores_of, share, stored_task
 from components.data.records import Record

@@ -78,6 +78,21 @@ def test_number_is_the_whole_text() -> None:
         ("a.c", "abc", False),
         ("abc", "a.c", False),  # no regular expression
         ("", "dog", False),
+        ("5.5", "5", False),
+        ("-5", "5", False),
+        ("x = \u22125", "5", False),
+        ("-5", "-5", True),
+        ("1,5", "5", False),
+        ("5,000", "5", False),
+        ("5/8", "5", False),
+        ("10:30", "10", False),
+        ("about 5, or 5.", "5", True),
+        ("port-8080", "8080", True),
+        ("127.0.0.1:8080", "8080", True),
+        ("I use C++.", "C", False),
+        ("I use C#.", "C", False),
+        ("I use C++.", "C++", True),
+        ("art\u0301", "art", False),
     ],
 )
 def test_holds_word(said: str, word: str, held: bool) -> None:
