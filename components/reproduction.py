@@ -119,6 +119,7 @@ def _causes(name: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Itera
     """All that was different about a stage; nothing found is nondeterminism."""
     found = [
         *(_data(then, now) if name == "data" else []),
+        *_base(name, then, now),
         *_changed("seed", "seed", then.get("seeds", {}), now.get("seeds", {})),
         *_recipe(then.get("recipe", {}), now.get("recipe", {})),
         *_made_with(name, then, now),
@@ -137,6 +138,13 @@ def _data(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Cause]:
         yield Cause("data", f"dataset version {a} then, {b} now")
 
 
+def _base(name: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Cause]:
+    """A base model's chat template: it comes with the model, so neither recipe nor code tells."""
+    a, b = (str(evidence.get("chat_template") or "none") for evidence in (then, now))
+    if name == "base" and a != b:
+        yield Cause("data", f"chat template of the base model: {a[:12]} then, {b[:12]} now")
+
+
 def _recipe(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Cause]:
     a, b = _flat(then), _flat(now)
     for key in sorted(a.keys() | b.keys()):
@@ -145,8 +153,10 @@ def _recipe(then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Cause]:
 
 
 def _made_with(name: str, then: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Cause]:
-    """Source, packages and device of a stage."""
+    """Benchmark data, source, packages and device of a stage."""
     a, b = _stages(then).get(name, {}), _stages(now).get(name, {})
+    if "inputs" in a:  # what was registered before it was recorded says nothing of it
+        yield from _changed("data", "", a["inputs"], b.get("inputs", {}))
     if a.get("code") != b.get("code"):
         revisions = " and ".join(_revision(evidence.get("code", {})) for evidence in (then, now))
         yield Cause("code", f"the source that {name} runs was another one (revisions {revisions})")

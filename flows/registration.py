@@ -189,7 +189,11 @@ def _evidence(run: Run, uploaded: Upload) -> Evidence:
 def _stage(run: Run, step: Step) -> dict[str, Any]:
     """What the evidence says of a stage: enough to tell what was different if a rerun makes another output."""
     made = run.store.record(run.sealed[step.name]) if step.name in run.sealed else {}
-    return asdict(step) | {name: made[name] for name in ("code", "versions", "device") if name in made}
+    found = asdict(step) | {name: made[name] for name in ("code", "versions", "device") if name in made}
+    read = {
+        name: digest for name, digest in made.get("inputs", {}).items() if name.startswith(("benchmark:", "judge:", "model:source"))
+    }
+    return found | ({"inputs": read} if read else {})
 
 
 def _noise(run: Run) -> dict[str, Any]:

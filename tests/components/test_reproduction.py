@@ -91,13 +91,23 @@ def test_what_was_different_about_the_whole_run_is_named(
         ({"versions": {"torch": "2.14.0", "trl": "1.16.0"}}, "lock", "torch: 2.13.0 then, 2.14.0 now"),
         ({"versions": {"torch": "2.13.0"}}, "lock", "trl: 1.16.0 then, None now"),
         ({"device": "cuda"}, "hardware", "device: cpu then, cuda now"),
+        ({"inputs": {"benchmark:math500": "bbb"}}, "data", "benchmark:math500: aaa then, bbb now"),
         ({"code": "other"}, "code", "the source that sft runs was another one (revisions 000000000000 and 000000000000)"),
     ],
 )
 def test_what_was_different_about_the_first_stage_is_named(record: Evidence, plant: dict[str, Any], what: str, text: str) -> None:
+    record["stages"][2]["inputs"] = {"benchmark:math500": "aaa"}
     found = compare(record, changed(record, "sft", **plant), items([1.0]), None)
     assert (found.verdict, found.first) == ("drifted", "sft")
     assert [(cause.what, cause.text) for cause in found.causes] == [(what, text)]
+
+
+def test_a_changed_chat_template_of_the_base_is_named(record: Evidence) -> None:
+    now = changed(record, "base") | {"chat_template": "b" * 64}
+    found = compare(record | {"chat_template": "a" * 64}, now, None, None)
+    assert [(c.what, c.text) for c in found.causes] == [
+        ("data", "chat template of the base model: aaaaaaaaaaaa then, bbbbbbbbbbbb now")
+    ]
 
 
 def test_a_changed_setting_is_named_with_both_values(record: Evidence) -> None:
