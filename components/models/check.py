@@ -27,7 +27,7 @@ def check_folder(folder: Path) -> None:
     config_file = folder / "config.json"
     if not config_file.is_file():
         raise InputError(f"{folder} is no model: it has no config.json (expected a folder in Hugging Face layout)")
-    for file in [config_file, folder / "tokenizer_config.json"]:
+    for file in [config_file, folder / "tokenizer_config.json", folder / "generation_config.json"]:
         if file.is_file() and "auto_map" in _read_json(file):
             raise InputError(
                 f"{file} has an 'auto_map': loading it would run the model author's Python code; use a model without one"

@@ -11,10 +11,18 @@ from components.errors import InputError
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a model folder; padding falls back to the end token."""
+    """The tokenizer of a model folder; padding falls back to the end token.
+
+    Raises:
+        InputError: if its files can't be read.
+    """
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # tokenizers raises nothing more special
+        said = " ".join(str(error).split())[:300]
+        raise InputError(f"the tokenizer in {folder} can't be loaded: {said}; copy the one the model was trained with") from error
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -45,12 +53,19 @@ def load_model(ref: ModelRef, device: str = "cpu", trainable: bool = False) -> t
             trust_remote_code=False,
             local_files_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # it tells of them, and they are refused below
         )
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:
         said = " ".join(str(error).split())[:300]
         raise InputError(f"{ref.base} can't be loaded: {said}; check its config.json, or copy the model again") from error
+    if wrong := sorted(told["mismatched_keys"]):
+        name, stored, asked = wrong[0]
+        raise InputError(
+            f"{ref.base}: {name} has the shape {list(stored)}, config.json asks for {list(asked)}; "
+            "copy config.json and all *.safetensors from the same place"
+        )
     if missing := sorted(told["missing_keys"]):  # transformers would go on with random ones
         raise InputError(
             f"{ref.base} isn't whole: {len(missing)} of the weights that config.json asks for aren't there, "

@@ -78,6 +78,7 @@ def larger_than_its_embedding(folder: Path) -> None:
         (written("tokenizer_config.json", '{"eos_token": "</s>"'), r"tokenizer_config\.json isn't valid JSON"),
         (changed("tokenizer.json", model=None), r"tokenizer\.json has no 'model', the part with the vocabulary; copy the one"),
         (changed("tokenizer.json", added_tokens=[{"content": "<s>"}]), r"tokenizer\.json gives a token no number as its id"),
+        (written("generation_config.json", "{"), r"generation_config\.json isn't valid JSON"),
         (written("tokenizer.json", ""), r"tokenizer\.json is empty"),
         (cut, r"model\.safetensors has [\d,]+ bytes, its header tells of [\d,]+: it is cut off or damaged"),
         (cut_in_its_header, r"model\.safetensors is no whole safetensors file: its header can't be read"),
@@ -115,6 +116,8 @@ def lacking(folder: Path) -> None:
         (lacking, r"isn't whole: 1 of the weights .* for example model\.layers\.1\.mlp\.down_proj\.weight"),
         (changed("config.json", model_type="lama"), r"can't be loaded: .*`lama`"),
         (changed("config.json", num_attention_heads="two"), r"can't be loaded: "),
+        (changed("config.json", intermediate_size=60), r"mlp\.\w+\.weight has the shape \[.*\], config\.json asks for \[.*60"),
+        (changed("tokenizer.json", model={"type": "Nonsense", "vocab": {"a": 0}}), r"the tokenizer in .* can't be loaded: "),
     ],
 )
 def test_a_model_is_never_filled_with_random_weights(damage: Damage, said: str, tiny_llama: Path, tmp_path: Path) -> None:

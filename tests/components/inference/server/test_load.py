@@ -128,6 +128,10 @@ def test_who_leaves_takes_nobody_along_and_frees_the_slot(crowded: Any, expected
 
 
 MESSAGES = [{"role": "user", "content": "Hello"}]
+DEEP: dict[str, Any] = {"type": "string"}
+for _ in range(200):
+    DEEP = {"type": "object", "properties": {"a": DEEP}}
+HUGE = {"type": "object", "properties": {f"name-{i}": {"type": "string"} for i in range(20_000)}}
 BODIES: dict[str, tuple[Any, range]] = {
     "nothing": (b"", range(400, 401)),
     "no JSON": (b"{'model': 'tiny'}", range(400, 401)),
@@ -159,6 +163,14 @@ BODIES: dict[str, tuple[Any, range]] = {
     "a broken schema": (
         {"model": "tiny", "messages": MESSAGES, "response_format": {"type": "json_schema", "json_schema": {"schema": {"type": 7}}}},
         range(400, 423),
+    ),
+    "a deep schema": (
+        {"model": "tiny", "messages": MESSAGES, "response_format": {"type": "json_schema", "json_schema": {"schema": DEEP}}},
+        range(400, 401),
+    ),
+    "a huge schema": (
+        {"model": "tiny", "messages": MESSAGES, "response_format": {"type": "json_schema", "json_schema": {"schema": HUGE}}},
+        range(400, 401),
     ),
     "a broken tool": ({"model": "tiny", "messages": MESSAGES, "tools": [{"type": "function"}]}, range(400, 423)),
     "a tool that isn't there": ({"model": "tiny", "messages": MESSAGES, "tool_choice": "required"}, range(200, 423)),
