@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from components.agents.loop import Called, Ended, Loop, Malformed, Returned
-from components.inference.answering import Step
+from components.inference.answering import Step, Turn
 from components.inference.reading import Event, Reply, Text, Token, Use
 
 
@@ -20,7 +20,7 @@ class ToolAnswer:
     def __init__(self, loop: Loop) -> None:
         self._loop = loop
 
-    def __iter__(self) -> Iterator[Event | Step]:
+    def __iter__(self) -> Iterator[Event | Step | Turn]:
         use, reply, said, called = Use(), Reply(0, "", "stop"), "", ("", "")
         for event in self._loop:
             if isinstance(event, Text):
@@ -42,6 +42,7 @@ class ToolAnswer:
                 said = ""
             elif isinstance(event, Ended):
                 finish = "stop" if event.reason == "answer" else event.reason
+                yield Turn(event.messages, self._loop.tools)
                 yield use
                 yield Reply(0, said, finish, reply.tokens if reply.text == said else ())
 

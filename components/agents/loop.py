@@ -130,6 +130,11 @@ class Loop:
             root.set({"reason": reason, "messages": grown}, ok=reason == "answer")
         yield Ended(reason, step, self._limits.tokens - self._left, time.monotonic() - start, tuple(grown))
 
+    @property
+    def tools(self) -> tuple[Mapping[str, Any], ...]:
+        """What the model may call, as OpenAI's API describes it."""
+        return tuple(self._toolbox.definitions)
+
     def stop(self) -> None:
         """Ends it soon: the answer that is on its way is cut, a tool that runs is waited for."""
         self._stopped = True

@@ -79,16 +79,26 @@ def prompt_ids(tokenizer: Any, messages: Sequence[Mapping[str, Any]], tools: Seq
     return ids
 
 
+def prepared(
+    tokenizer: Any, messages: Sequence[Mapping[str, Any]], tools: Sequence[ToolDefinition] = ()
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]] | None]:
+    """(messages, tools) in the form that this tokenizer's ``apply_chat_template`` takes; no tools where its template takes none.
+
+    Raises:
+        InputError: if a call in the conversation isn't one.
+    """
+    plain = _named([_with_arguments(message, i) for i, message in enumerate(messages)])
+    if takes_tools(tokenizer):
+        kind = format_of(tokenizer)
+        plain = _one_call_each(plain) if kind == "llama3" else _short_ids(plain) if kind == "mistral" else plain
+        return plain, [_whole(tool) for tool in tools] or None
+    return _as_text(plain, tools), None
+
+
 def _render(tokenizer: Any, messages: Sequence[Mapping[str, Any]], tools: Sequence[ToolDefinition], **how: Any) -> Any:
     from jinja2 import TemplateError
 
-    plain = _named([_with_arguments(message, i) for i, message in enumerate(messages)])
-    if takes_tools(tokenizer):
-        given: list[Any] | None = [_whole(tool) for tool in tools] or None
-        kind = format_of(tokenizer)
-        plain = _one_call_each(plain) if kind == "llama3" else _short_ids(plain) if kind == "mistral" else plain
-    else:
-        given, plain = None, _as_text(plain, tools)
+    plain, given = prepared(tokenizer, messages, tools)
     try:
         return tokenizer.apply_chat_template(plain, tools=given, add_generation_prompt=True, **how)
     except (TemplateError, TypeError) as error:

@@ -37,11 +37,10 @@ class Config(FineTuneConfig):
 
 def run(config: Config, inputs: Inputs, stage: Stage) -> None:
     """Trains on the ``preference`` split; writes the adapter or the model, last loss, margin and accuracy."""
-    from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
     from components.models.load import load_model
-    from components.training.pairs import conversational_pairs
+    from components.training.pairs import conversational_pairs, dataset
     from components.training.policy import fit, load_policy, save_policy
 
     model, tokenizer = load_policy(config, inputs.model, stage)
@@ -60,7 +59,7 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
         model=model,
         ref_model=load_model(inputs.model, stage.device)[0] if full else None,
         args=arguments,
-        train_dataset=Dataset.from_list(pairs),
+        train_dataset=dataset(pairs),
         processing_class=tokenizer,
     )
     save_policy(fit(trainer, stage), tokenizer, stage)

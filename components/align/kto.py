@@ -51,11 +51,11 @@ class Config(FineTuneConfig):
 
 def run(config: Config, inputs: Inputs, stage: Stage) -> None:
     """Trains on liked and disliked answers; writes the adapter or the model, last loss, rewards and margin."""
-    from datasets import Dataset
     from trl import KTOConfig, KTOTrainer
 
     from components.models.load import load_model
     from components.training.labels import labelled_rows
+    from components.training.pairs import dataset
     from components.training.policy import fit, load_policy, save_policy
 
     model, tokenizer = load_policy(config, inputs.model, stage)
@@ -78,7 +78,7 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
         model=model,
         ref_model=load_model(inputs.model, stage.device)[0] if full else None,
         args=arguments,
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=dataset(rows),
         processing_class=tokenizer,
     )
     save_policy(fit(trainer, stage), tokenizer, stage)

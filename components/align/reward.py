@@ -5,6 +5,7 @@ It stands beside the policy: later stages go on from the policy, not from it. Sc
 
 from __future__ import annotations
 
+import json
 from copy import deepcopy
 from typing import Annotated, Any, Literal
 
@@ -36,11 +37,10 @@ class Config(FineTuneConfig):
 
 def run(config: Config, inputs: Inputs, stage: Stage) -> None:
     """Trains on ``preference``; writes the model and its pair accuracy on held-out pairs beside length baselines."""
-    from datasets import Dataset
     from trl import RewardConfig, RewardTrainer
 
     from components.models.load import load_tokenizer
-    from components.training.pairs import conversational_pairs
+    from components.training.pairs import conversational_pairs, dataset
     from components.training.policy import fit, save_full
 
     tokenizer = load_tokenizer(inputs.model.base)
@@ -49,7 +49,7 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
     if too_long:
         stage.events.warning(f"{too_long} of {too_long + len(pairs)} pairs are longer than {config.max_length} tokens: left out")
     arguments = RewardConfig(**trainer_arguments(config, stage, len(pairs)), max_length=None)
-    trainer = RewardTrainer(model=model, args=arguments, train_dataset=Dataset.from_list(pairs), processing_class=tokenizer)
+    trainer = RewardTrainer(model=model, args=arguments, train_dataset=dataset(pairs), processing_class=tokenizer)
     model = fit(trainer, stage)
     merged = model.merge_and_unload() if hasattr(model, "merge_and_unload") else model
     save_full(merged, tokenizer, stage.out / "model")
@@ -84,7 +84,9 @@ def _pair_accuracy(model: Any, tokenizer: Any, pairs: list[Any]) -> dict[str, An
 
     right = {"accuracy": 0.0, "prefer_shorter": 0.0, "prefer_longer": 0.0}
     for pair in pairs:
-        chosen, rejected = (_score(model, tokenizer, pair["prompt"] + pair[side]) for side in ("chosen", "rejected"))
+        chosen, rejected = (
+            _score(model, tokenizer, pair["prompt"] + pair[side], pair.get("tools")) for side in ("chosen", "rejected")
+        )
         lengths = [len(pair[side][0]["content"]) for side in ("chosen", "rejected")]
         right["accuracy"] += float(chosen > rejected)
         right["prefer_shorter"] += 0.5 if lengths[0] == lengths[1] else float(lengths[0] < lengths[1])
@@ -92,10 +94,10 @@ def _pair_accuracy(model: Any, tokenizer: Any, pairs: list[Any]) -> dict[str, An
     return {name: asdict(wilson(count, len(pairs))) for name, count in right.items()}
 
 
-def _score(model: Any, tokenizer: Any, messages: list[dict[str, str]]) -> float:
+def _score(model: Any, tokenizer: Any, messages: list[dict[str, str]], tools: str | None = None) -> float:
     import torch
 
     model.eval()
-    ids = tokenizer.apply_chat_template(messages, return_dict=False)
+    ids = tokenizer.apply_chat_template(messages, tools=json.loads(tools) if tools else None, return_dict=False)
     with torch.no_grad():
         return float(model(input_ids=torch.tensor([ids], device=model.device)).logits[0, 0])

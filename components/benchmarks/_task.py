@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from components.data.records import Record, read
 from components.data.separate import normalised
 from components.errors import InputError
 
+log = logging.getLogger(__name__)
 Scores = dict[str, float]
 Pool = list[Record]
 _SOLUTION = ("id", "group", "answer", "solution", "cot_content", "target", "src")
@@ -339,7 +341,12 @@ def held_out(inputs: Inputs, kind: RecordKind, fields: dict[str, Any], limit: in
     def load(**_: Any) -> dict[str, Any]:
         from datasets import Dataset
 
-        rows = [_row(row, number, names) for number, row in enumerate(read(path, kind), 1)]
+        every = list(enumerate(read(path, kind), 1))
+        rows = [_row(row, number, names) for number, row in every if not row.get("tools")]
+        if len(rows) < len(every):
+            log.warning(
+                "%d of %d held-out rows have tools: left out, a benchmark's prompts take none", len(every) - len(rows), len(every)
+            )
         return {"test": Dataset.from_list(chosen(rows, limit))}
 
     return load

@@ -10,6 +10,9 @@ Lines are split on ``\n`` only: U+0085 and U+2028 occur inside strings of real d
                 {"id": "a1", "prompt": [{"role": "user", "content": "…"}, …, {"role": "user", "content": "…"}], …}  (preference too)
     prompts     {"id": "a1", "prompt": "What is 2 + 2?", "answer": "4"}
 
+A prompt of messages may hold calls of tools: ``tool_calls`` of an assistant's message as OpenAI's API has them, results of role
+``tool`` with their ``tool_call_id``, and beside the prompt ``tools``, what the model was offered.
+
 ``id`` may be absent in what users bring. Other fields are kept as they are.
 """
 
@@ -90,10 +93,12 @@ def check(row: Record, kind: RecordKind, number: int, path: Path) -> None:
         value = row.get(field)
         if field == "prompt" and kind in ("preference", "labelled") and isinstance(value, list):
             _check_turns(value, "prompt", kind, number, path)
-            if value[-1]["role"] != "user":
+            if value[-1]["role"] not in ("user", "tool"):
+                role = value[-1]["role"]
                 raise InputError(
-                    f"{place(number, path)}: the last message of 'prompt' is of role {value[-1]['role']!r}, expected 'user'"
+                    f"{place(number, path)}: the last message of 'prompt' is of role {role!r}, expected 'user' or 'tool'"
                 )
+            _check_tools(row.get("tools"), number, path)
             continue
         if value is None:
             raise InputError(f"{place(number, path)} has no '{field}'; {_needs(kind)}")
@@ -181,7 +186,34 @@ def _check_turns(messages: Any, name: str, kind: RecordKind, number: int, path: 
                 raise InputError(f"{place(number, path)} has no text in '{field}.{key}'; {_needs(kind)}")
         if message["role"] not in ROLES:
             raise InputError(f"{place(number, path)}: '{field}.role' is {message['role']!r}; expected one of {', '.join(ROLES)}")
-        _check_text(message["content"], f"{field}.content", number, path)
+        if kind != "sft" and (calls := message.get("tool_calls")) is not None:
+            if not isinstance(calls, list) or not all(is_call(call) for call in calls):
+                raise InputError(
+                    f"{place(number, path)}: '{field}.tool_calls' are no calls; each needs id, function.name and "
+                    "function.arguments, a JSON object as text"
+                )
+        elif message["role"] != "tool" or message["content"]:
+            _check_text(message["content"], f"{field}.content", number, path)
+
+
+def is_call(call: Any) -> bool:
+    """Whether something is a call of a tool as OpenAI's API has them."""
+    function = call.get("function") if isinstance(call, dict) else None
+    if not isinstance(function, dict) or not isinstance(call.get("id"), str) or not isinstance(function.get("name"), str):
+        return False
+    try:
+        return isinstance(json.loads(function.get("arguments") or "{}"), dict)
+    except (TypeError, ValueError, RecursionError):
+        return False
+
+
+def _check_tools(tools: Any, number: int, path: Path) -> None:
+    named = isinstance(tools, list) and all(
+        isinstance(tool, dict) and isinstance(tool.get("function"), dict) and isinstance(tool["function"].get("name"), str)
+        for tool in tools
+    )
+    if tools is not None and not named:
+        raise InputError(f"{place(number, path)}: 'tools' is {_shown(tools)}, expected a list of {{type, function: {{name, …}}}}")
 
 
 def _check_text(value: str, field: str, number: int, path: Path) -> None:

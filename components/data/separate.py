@@ -73,8 +73,9 @@ def asked(row: Record, kind: RecordKind) -> Iterator[str]:
         return
     prompt = row["text" if kind == "text" else "prompt"]
     yield whole(prompt)
-    if isinstance(prompt, list) and len(_TOKEN.findall(normalised(last := prompt[-1]["content"]))) >= LONG:
-        yield last
+    questions = [message["content"] for message in prompt if message["role"] == "user"] if isinstance(prompt, list) else []
+    if questions and len(_TOKEN.findall(normalised(questions[-1]))) >= LONG:
+        yield questions[-1]
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,8 @@ class FeedbackRow(Base):
         kind: ``thumb``, ``comment`` or ``edit``.
         value: 1, -1 or 0 (taken back) for a thumb, else 0.
         text: the comment, or the answer as it should have been.
-        prompt: the messages before the answer, as JSON.
+        prompt: the messages before the answer, as JSON; of an answer that used tools an object with ``messages``, the ``turn``
+            on the way to the answer (None if it isn't known) and its ``tools``.
     """
 
     __tablename__ = "feedback"

@@ -8,9 +8,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from components.errors import LapidarError
 from components.inference.reading import Event, Reply, Text, Token, Use
@@ -39,10 +39,23 @@ class Step:
     said: str = ""
 
 
+@dataclass(frozen=True)
+class Turn:
+    """All that a model said and was told on the way to its answer, as messages, and the tools that it was offered.
+
+    Attributes:
+        messages: answers with their ``tool_calls``, results of role ``tool``; the answer itself last, if there is one.
+        tools: as OpenAI's API describes them.
+    """
+
+    messages: tuple[Mapping[str, Any], ...] = ()
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+
 class Source(Protocol):
     """What an answer comes from: a ``client.Stream``, or a loop of several with tools between them."""
 
-    def __iter__(self) -> Iterator[Event | Step]:
+    def __iter__(self) -> Iterator[Event | Step | Turn]:
         """Events in their order; what was said before a step isn't part of the answer."""
 
     def stop(self) -> None:
@@ -58,6 +71,7 @@ class Progress:
         tokens: of each of its samples, where log-probabilities were asked for.
         replies: finished samples; empty while it runs.
         steps: tools that were used so far.
+        turn: the same as messages; empty while it runs, and where there are no tools.
         use: what it took; None while it runs.
         error: one sentence, if it failed; what came until then is in ``texts``.
         seconds: since it was asked for.
@@ -70,6 +84,7 @@ class Progress:
     tokens: tuple[tuple[Token, ...], ...] = ((),)
     replies: tuple[Reply, ...] = ()
     steps: tuple[Step, ...] = ()
+    turn: Turn = Turn()
     use: Use | None = None
     error: LapidarError | None = None
     seconds: float = 0.0
@@ -149,12 +164,14 @@ class Answer:
             self._now = last
         self._ended.set()
 
-    def _take(self, event: Event | Step) -> None:
+    def _take(self, event: Event | Step | Turn) -> None:
         with self._lock:
             if isinstance(event, Step):
                 self._texts[0].clear()
                 self._tokens[0].clear()
                 self._now = replace(self._now, steps=(*self._now.steps, event))
+            elif isinstance(event, Turn):
+                self._now = replace(self._now, turn=event)
             elif isinstance(event, Text):
                 first = self._now.first if self._now.first is not None else time.monotonic() - self._began
                 self._texts[event.index].append(event.text)

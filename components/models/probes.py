@@ -36,6 +36,10 @@ def prompts(tokenizer: Any, file: Path | None, kind: RecordKind, count: int, max
 
 
 def _prompt(tokenizer: Any, record: dict[str, Any]) -> list[int]:
+    if record.get("tools"):
+        from components.agents.prompts import prompt_ids as with_tools
+
+        return with_tools(tokenizer, record["prompt"], record["tools"])
     return prompt_ids(tokenizer, prompt_messages(record["prompt"]))
 
 

@@ -10,23 +10,26 @@ other are left out. Sample of a row::
 
 ``prompt`` is a question, or all messages before the answer where there are more: a system prompt, earlier turns. Answers are
 about the same only if all of that is the same; another wording of a question, or another answer before it, is another branch.
+Where an answer used tools, its calls and their results stand in ``prompt``, as the model saw them, and ``tools`` beside it: what
+tools said isn't learnt. So two answers that saw other results make no pair; as labelled answers both stay.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
-from components.data.records import Record
+from components.data.records import Record, is_call
 from components.data.separate import normalised
 from components.errors import LapidarError
 from components.reviews import diagnosis
 from components.reviews.snapshot import Remark, Said
 from components.reviews.standing import Contender, Vote, agreement_of
 
-Prompt = str | list[dict[str, str]]
+Prompt = str | list[dict[str, Any]]
 
 
 class Rules(Protocol):
@@ -58,6 +61,7 @@ class Pair:
     votes: frozenset[int] = frozenset()
     feedback: frozenset[int] = frozenset()
     sources: frozenset[str] = frozenset()
+    tools: Sequence[Mapping[str, Any]] = ()
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -87,7 +91,7 @@ def rows(said: Said, rules: Rules) -> Rows:
     kept = [vote for vote in votes if vote.reviewer not in clickers]
     left["votes_of_clickers"] = len(votes) - len(kept)
     asked = [(question, each) for each in remarks if (question := _question(each, left)) is not None]
-    pairs = _without_contradictions([*_voted(kept, rules, left), *_edited(asked), *_thumbed(asked)], left)
+    pairs = _without_contradictions([*_voted(kept, rules, left), *_edited(asked), *_thumbed(asked, left)], left)
     liked = _labels(asked, left)
     notes: dict[str, Any] = {
         "votes": len(votes),
@@ -148,14 +152,44 @@ def _question(remark: Remark, left: Counter[str]) -> Prompt | None:
     if not all(text.strip() for text in (*(message["content"] for message in remark.messages), remark.about.answer)):
         left["blank"] += 1
         return None
+    if remark.turn is None:
+        left["tool_messages_missing"] += 1
+        return None
+    if remark.turn and not _answered(remark.turn):
+        left["tool_messages_unreadable"] += 1
+        return None
+    if remark.turn:
+        return [*remark.messages, *({**message, "content": message.get("content") or ""} for message in remark.turn)]
     return remark.messages[0]["content"] if len(remark.messages) == 1 else remark.messages
+
+
+def _answered(turn: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether calls and results of a turn can be written by a template: each call whole and with its result behind it."""
+    waiting: set[str] = set()
+    for message in turn:
+        if message.get("role") == "assistant" and not waiting:
+            for call in message.get("tool_calls") or ():
+                if not is_call(call):
+                    return False
+                waiting.add(call["id"])
+        elif message.get("role") == "tool" and message.get("tool_call_id") in waiting:
+            waiting.discard(str(message["tool_call_id"]))
+        elif message.get("role") != "user" or waiting:
+            return False
+    return not waiting and turn[-1]["role"] != "assistant"
 
 
 def _same(prompt: Prompt) -> str:
     """By what two prompts are the same: their messages, each normalised."""
     if isinstance(prompt, str):
         return normalised(prompt)
-    return "\0".join(f"{message['role']}: {normalised(message['content'])}" for message in prompt)
+    return "\0".join(f"{message['role']}: {normalised(message['content'])}{_called(message)}" for message in prompt)
+
+
+def _called(message: Mapping[str, Any]) -> str:
+    """A message's calls, without the ids that differ each time."""
+    calls = [call["function"] for call in message.get("tool_calls") or ()]
+    return json.dumps(calls, sort_keys=True) if calls else ""
 
 
 def _edited(asked: Sequence[tuple[Prompt, Remark]]) -> Iterable[Pair]:
@@ -166,23 +200,25 @@ def _edited(asked: Sequence[tuple[Prompt, Remark]]) -> Iterable[Pair]:
             yield _remarked(question, better, each.about, [each], "edit")
 
 
-def _thumbed(asked: Sequence[tuple[Prompt, Remark]]) -> Iterable[Pair]:
+def _thumbed(asked: Sequence[tuple[Prompt, Remark]], left: Counter[str]) -> Iterable[Pair]:
     """A liked answer is better than a disliked one to the same question, where the same reviewer says both."""
     by_question: dict[tuple[str, str], list[tuple[Prompt, Remark]]] = defaultdict(list)
     for question, each in asked:
         if each.kind == "thumb":
-            by_question[_same(question), each.reviewer].append((question, each))
+            by_question[_same(each.messages), each.reviewer].append((question, each))
     for thumbs in by_question.values():
-        liked = [each for _, each in thumbs if each.value > 0]
-        for better in liked:
-            for worse in (each for _, each in thumbs if each.value < 0):
-                if normalised(better.about.answer) != normalised(worse.about.answer):
-                    yield _remarked(thumbs[0][0], better.about, worse.about, [better, worse], "thumb")
+        liked = [(saw, each) for saw, each in thumbs if each.value > 0]
+        for saw, better in liked:
+            for other, worse in ((question, each) for question, each in thumbs if each.value < 0):
+                if _same(saw) != _same(other):
+                    left["saw_other_tool_results"] += 1
+                elif normalised(better.about.answer) != normalised(worse.about.answer):
+                    yield _remarked(saw, better.about, worse.about, [better, worse], "thumb")
 
 
 def _remarked(question: Prompt, chosen: Contender, rejected: Contender, by: Sequence[Remark], source: str) -> Pair:
     people, ids = frozenset(each.reviewer for each in by), frozenset(each.id for each in by)
-    return Pair(question, chosen, rejected, 1.0, people, feedback=ids, sources=frozenset({source}))
+    return Pair(question, chosen, rejected, 1.0, people, feedback=ids, sources=frozenset({source}), tools=by[0].tools)
 
 
 def _without_contradictions(pairs: Iterable[Pair], left: Counter[str]) -> list[Pair]:
@@ -228,6 +264,7 @@ def _labels(asked: Sequence[tuple[Prompt, Remark]], left: Counter[str]) -> list[
                 "feedback": sorted(each.id for _, each in thumbs),
                 "reviewers": sorted({each.reviewer for _, each in thumbs}),
                 "by": _who(first.about),
+                **({"tools": first.tools} if first.tools else {}),
             }
         )
     return found
@@ -245,6 +282,7 @@ def _row(pair: Pair) -> Record:
         "reviewers": sorted(pair.reviewers),
         "chosen_by": _who(pair.chosen),
         "rejected_by": _who(pair.rejected),
+        **({"tools": list(pair.tools)} if pair.tools else {}),
     }
 
 

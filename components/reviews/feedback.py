@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -98,7 +98,7 @@ def _add(place: Place, reviewer: str, message: int, kind: Kind, value: int, text
         last = session.scalars(select(FeedbackRow).filter_by(**key).order_by(FeedbackRow.id.desc()).limit(1)).one_or_none()
         if (last.value, last.text) == (value, text) if last is not None else (value, text) == (0, ""):
             return
-        prompt = json.dumps(_asked(row, _before(session, row)), ensure_ascii=False)
+        prompt = json.dumps(_prompt(row, _before(session, row)), ensure_ascii=False)
         session.add(
             FeedbackRow(
                 **key,
@@ -111,6 +111,17 @@ def _add(place: Place, reviewer: str, message: int, kind: Kind, value: int, text
                 digest=row.digest,
             )
         )
+
+
+def _prompt(row: MessageRow, messages: list[dict[str, str]]) -> list[dict[str, str]] | dict[str, Any]:
+    """What stands before the answer; where tools were used also what the model said to them and they to it."""
+    details, asked = json.loads(row.details), _asked(row, messages)
+    if not details.get("steps"):
+        return asked
+    kept = details.get("turn") or {}
+    *turn, last = kept.get("messages") or [{}]
+    known = turn and last.get("role") == "assistant" and not last.get("tool_calls") and last.get("content") == row.content
+    return {"messages": asked, "turn": list(turn) if known else None, "tools": list(kept.get("tools") or [])}
 
 
 def _asked(row: MessageRow, messages: list[dict[str, str]]) -> list[dict[str, str]]:

@@ -8,6 +8,8 @@ be built again when there are more. Reviewers are pseudonyms in it. Samples::
     {"kind": "thumb", "id": 9, "reviewer": "reviewer-…", "messages": [{"role": "user", "content": "…"}], "value": 1, "text": "",
      "about": {"model": "…", "version": "…", "digest": "…", "answer": "…"}}
     {"kind": "edit", "id": 10, …, "value": 0, "text": "the answer as it should have been"}
+
+Where the answer used tools there are also ``turn``, the calls and results on the way to it, and ``tools``, what it was offered.
 """
 
 from __future__ import annotations
@@ -15,15 +17,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from components.errors import InputError
 from components.reviews.opened import opened, pseudonym, secret
 from components.reviews.standing import Contender, Vote, votes
 from components.settings import Settings
+
+if TYPE_CHECKING:
+    from components.database.review_models import FeedbackRow
 
 FOLDER = "feedback"
 _NO_TIME = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,6 +42,8 @@ class Remark:
         messages: what stands before the answer, as role and content.
         value: 1 or -1 for a thumb.
         text: the edited answer.
+        turn: calls of tools and their results between question and answer; None where there were some that nobody kept.
+        tools: what the model was offered, as OpenAI's API describes it.
     """
 
     kind: Literal["thumb", "edit"]
@@ -46,6 +53,8 @@ class Remark:
     about: Contender
     value: int
     text: str
+    turn: list[dict[str, Any]] | None = field(default_factory=list)
+    tools: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -66,23 +75,26 @@ def said(settings: Settings) -> Said:
 
 
 def _remarks(settings: Settings) -> list[Remark]:
-    from components.database.review_models import FeedbackRow
+    from sqlalchemy import select
+
+    from components.database.review_models import FeedbackRow, MessageRow
     from components.reviews.feedback import newest
 
     with opened(settings).read() as session:
-        return [
-            Remark(
-                row.kind,  # type: ignore[arg-type]
-                row.id,
-                row.reviewer,
-                json.loads(row.prompt),
-                Contender(row.model or "", row.version, row.digest, row.answer),
-                row.value,
-                row.text,
-            )
-            for row in newest(session, FeedbackRow.kind.in_(("thumb", "edit")))
-            if row.value or row.text
-        ]
+        rows = [row for row in newest(session, FeedbackRow.kind.in_(("thumb", "edit"))) if row.value or row.text]
+        lost = select(MessageRow.id).where(MessageRow.details.contains('"steps": [', autoescape=True))
+        used = set(session.scalars(lost))  # before the turn was kept, feedback had the question alone
+        return [_kept(row, row.message in used) for row in rows]
+
+
+def _kept(row: FeedbackRow, used_tools: bool) -> Remark:
+    prompt = json.loads(row.prompt)
+    if isinstance(prompt, list):
+        prompt = {"messages": prompt, "turn": None if used_tools else []}
+    about = Contender(row.model or "", row.version, row.digest, row.answer)
+    kind: Any = row.kind
+    turn, tools = prompt["turn"], prompt.get("tools", [])
+    return Remark(kind, row.id, row.reviewer, prompt["messages"], about, row.value, row.text, turn, tools)
 
 
 def take(settings: Settings) -> str:
@@ -94,7 +106,7 @@ def take(settings: Settings) -> str:
     found = said(settings)
     if not found.votes and not found.remarks:
         raise InputError("there is no vote and no feedback yet: vote in the arena or rate answers in the chat (`lapidar up`)")
-    lines = [_vote_line(vote) for vote in found.votes] + [asdict(remark) for remark in found.remarks]
+    lines = [_vote_line(vote) for vote in found.votes] + [_remark_line(remark) for remark in found.remarks]
     content = b"".join(json.dumps(line, ensure_ascii=False, sort_keys=True).encode() + b"\n" for line in lines)
     digest = hashlib.sha256(content).hexdigest()
     path = path_of(settings, digest)
@@ -133,6 +145,11 @@ def _vote_line(vote: Vote) -> dict[str, Any]:
     for name in ("at", "match"):
         del line[name]
     return {"kind": "vote", **line}
+
+
+def _remark_line(remark: Remark) -> dict[str, Any]:
+    """Without tools as if there were none: a snapshot of the same words stays the same."""
+    return {name: value for name, value in asdict(remark).items() if name not in ("turn", "tools") or value != []}
 
 
 def _vote(line: dict[str, Any]) -> Vote:

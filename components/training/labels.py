@@ -9,7 +9,7 @@ from typing import Any
 
 from components.data.records import read
 from components.errors import InputError
-from components.models.chat import Message, prompt_ids, prompt_messages
+from components.training.pairs import answer, asked, length
 
 
 def labelled_rows(tokenizer: Any, files: Mapping[str, Path], max_length: int, seed: int) -> tuple[list[dict[str, Any]], int]:
@@ -25,12 +25,8 @@ def labelled_rows(tokenizer: Any, files: Mapping[str, Path], max_length: int, se
         InputError: if none is left, or the template renders a prompt differently when an answer follows.
     """
     rows, too_long = [], 0
-    for place, row in _answers(files):
-        start = prompt_ids(tokenizer, row["prompt"])
-        whole: list[int] = tokenizer.apply_chat_template(row["prompt"] + row["completion"], return_dict=False)
-        if whole[: len(start)] != start:
-            raise InputError(f"{place}: the chat template renders the prompt differently when an answer follows")
-        if len(whole) > max_length:
+    for place, row in _answers(tokenizer, files):
+        if length(tokenizer, row, row["completion"], place) > max_length:
             too_long += 1
         else:
             rows.append(row)
@@ -40,17 +36,13 @@ def labelled_rows(tokenizer: Any, files: Mapping[str, Path], max_length: int, se
     return rows, too_long
 
 
-def _answers(files: Mapping[str, Path]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _answers(tokenizer: Any, files: Mapping[str, Path]) -> Iterator[tuple[str, dict[str, Any]]]:
     """(where a row stands, the answer with its label): two of a pair."""
     for split, file in files.items():
         for number, record in enumerate(read(file, "labelled" if split == "labelled" else "preference"), 1):
             place = f"row {number} of {file.name}"
             if split == "labelled":
-                yield place, _row(record["prompt"], record["completion"], record["label"])
+                yield place, {**asked(tokenizer, record), "completion": answer(record["completion"]), "label": record["label"]}
             else:
-                yield place, _row(record["prompt"], record["chosen"], True)
-                yield place, _row(record["prompt"], record["rejected"], False)
-
-
-def _row(prompt: str | list[Message], answer: str, liked: bool) -> dict[str, Any]:
-    return {"prompt": prompt_messages(prompt), "completion": [{"role": "assistant", "content": answer}], "label": liked}
+                for side, liked in (("chosen", True), ("rejected", False)):
+                    yield place, {**asked(tokenizer, record), "completion": answer(record[side]), "label": liked}

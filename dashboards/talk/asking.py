@@ -111,6 +111,7 @@ def _details(chosen: ChatSettings, progress: Progress, best: int) -> dict[str, A
         found["tokens"] = packed(progress.tokens[best])
     if progress.steps:
         found["steps"] = [asdict(step) for step in progress.steps]
+        found["turn"] = asdict(progress.turn)
     if len(progress.texts) > 1:
         found["samples"] = list(progress.texts)
     return found

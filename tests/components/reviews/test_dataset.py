@@ -12,8 +12,9 @@ import pytest
 from components.data import prepare, records, versions
 from components.data.sources import feedback as source
 from components.data.sources.feedback import Config
+from components.database.review_models import FeedbackRow
 from components.errors import InputError
-from components.reviews import arena, conversations, dataset, feedback, snapshot
+from components.reviews import arena, conversations, dataset, feedback, opened, snapshot
 from components.reviews.conversations import Said
 from components.settings import Settings
 from tests.components.reviews.conftest import MODELS, by_chance, meet, prefers, vote_all
@@ -167,6 +168,72 @@ def test_a_later_turn_is_a_pair_with_all_that_stands_before_it(home: Settings) -
         (asked("Four."), "Seven.", False),
     ]
     assert found.notes["left_out"] == {}
+
+
+TOOLS = [{"type": "function", "function": {"name": "calculator", "parameters": {"type": "object"}}}]
+
+
+def with_tools(home: Settings, question: str, answer: str, result: str, turn: bool = True, arguments: str = '{"e": "1+1"}') -> int:
+    """An answer on whose way a tool was used, as the chat keeps it."""
+    made = conversations.create(home, "ada")
+    conversations.append(home, "ada", made, "user", question)
+    call = {"id": "call-1", "type": "function", "function": {"name": "calculator", "arguments": arguments}}
+    messages = [
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call-1", "content": result},
+        {"role": "assistant", "content": answer},
+    ]
+    details: dict[str, Any] = {"steps": [{"name": "calculator"}]}
+    details |= {"turn": {"messages": messages, "tools": TOOLS}} if turn else {}
+    return conversations.append(home, "ada", made, "assistant", answer, said=Said("m", MODELS[0]), details=details)
+
+
+def test_what_tools_said_stands_before_the_answer_that_they_led_to(home: Settings, tmp_path: Path) -> None:
+    bad = with_tools(home, "Twice one?", "Three.", "2")
+    feedback.edit(home, "ada", bad, "Two.")
+    feedback.thumb(home, "ada", bad, -1)
+    for answer, result, thumb in (("It is 2.", "2", 1), ("It is 7.", "7", -1)):
+        feedback.thumb(home, "bob", with_tools(home, "And one?", answer, result), thumb)  # type: ignore[arg-type]
+    found = rows(home)
+    (pair,) = found.pairs
+    assert (pair["chosen"], pair["rejected"], pair["tools"]) == ("Two.", "Three.", TOOLS)
+    question, called, said = pair["prompt"]
+    assert question == {"role": "user", "content": "Twice one?"}
+    assert (called["content"], called["tool_calls"][0]["function"]["name"]) == ("", "calculator")
+    assert said == {"role": "tool", "tool_call_id": "call-1", "content": "2"}
+    assert [(row["completion"], row["prompt"][-1]["content"], row["label"]) for row in found.labelled] == [
+        ("Three.", "2", False),
+        ("It is 2.", "2", True),
+        ("It is 7.", "7", False),
+    ]
+    assert found.notes["left_out"] == {"saw_other_tool_results": 1}
+    for kind, kept in (("preference", found.pairs), ("labelled", found.labelled)):
+        records.write(tmp_path / f"{kind}.jsonl", kept)
+        assert list(records.read(tmp_path / f"{kind}.jsonl", kind)) == kept  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "turn", "reason"),
+    [('{"e": ', True, "tool_messages_unreadable"), ("{}", False, "tool_messages_missing")],
+)
+def test_an_answer_whose_tool_messages_can_t_be_written_is_left_out_by_name(
+    home: Settings, arguments: str, turn: bool, reason: str
+) -> None:
+    feedback.edit(home, "ada", with_tools(home, "Twice one?", "Three.", "2", turn, arguments), "Two.")
+    found = rows(home)
+    assert found.pairs == []
+    assert found.notes["left_out"] == {reason: 1}
+
+
+def test_feedback_from_before_tool_messages_were_kept_is_left_out(home: Settings) -> None:
+    message = with_tools(home, "Twice one?", "Three.", "2", turn=False)
+    asked = json.dumps([{"role": "user", "content": "Twice one?"}])
+    said = {"text": "Two.", "prompt": asked, "answer": "Three.", "model": "m"}
+    with opened.opened(home).write() as session:
+        session.add(FeedbackRow(message=message, reviewer="ada", kind="edit", value=0, **said))
+    assert rows(home).notes["left_out"] == {"tool_messages_missing": 1}
+    digest = snapshot.take(home)
+    assert dataset.rows(snapshot.read(snapshot.path_of(home, digest)), ALL).notes["left_out"] == {"tool_messages_missing": 1}
 
 
 def test_all_turns_of_a_conversation_are_on_the_same_side(tmp_path: Path) -> None:

@@ -336,6 +336,10 @@ def test_tools_are_used_shown_kept_and_traced(
     assert kept.messages[1].content == "m@champion heard: 51"
     (step,) = kept.messages[1].details["steps"]
     assert (step["name"], step["result"], step["ok"], step["said"]) == ("calculator", "51", True, "Let me see.")
+    turn = kept.messages[1].details["turn"]
+    assert [message["role"] for message in turn["messages"]] == ["assistant", "tool", "assistant"]
+    assert turn["messages"][0]["tool_calls"][0]["function"] == {"name": "calculator", "arguments": '{"expression": "17 * 3"}'}
+    assert [tool["function"]["name"] for tool in turn["tools"]] == ["calculator"]
     assert "Used calculator" in [each.label for each in page.expander]
     assert "51" in [each.value for each in page.code]
     (trace,) = (home.root / "traces").glob("*.json")
