@@ -67,6 +67,11 @@ class Settings(BaseSettings):
         """State of the local services: addresses, logs, databases of Prefect and MLflow."""
         return self.root / "services"
 
+    @property
+    def compiled(self) -> Path:
+        """Machine code of the engine's kernels, made again where it is missing."""
+        return self.root / "compiled"
+
     def prepare(self) -> None:
         """Creates the home.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,8 @@ from tests.listening import Listening
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: a second thread only waits where models are this small
 os.environ.setdefault("LAPIDAR_THREADS", "1")
+# Compiled once for all tests, whose homes come and go.
+os.environ.setdefault("NUMBA_CACHE_DIR", str(Path(tempfile.gettempdir()) / f"lapidar-numba-{os.getuid()}"))
 
 TINY = Path(__file__).parent / "recipes" / "tiny.yaml"
 STORIES = Settings().shared / "models" / "stories260K"

@@ -119,14 +119,15 @@ class _SlotLayer(_Layer):
         self.values[self.slots, :, self.at] = value_states[:, :, 0]
         return self.keys[:rows, :, : self.span], self.values[:rows, :, : self.span]
 
-    def reserve(self, rows: int, tokens: int, like: KeyValue) -> None:
+    def reserve(self, rows: int, tokens: int, like: KeyValue, across: bool) -> None:
         """Room for ``rows`` × ``tokens``; what is there stays."""
         for name, part in zip(("keys", "values"), like, strict=True):
-            shape = (rows, part.shape[0], tokens, part.shape[2])
+            shape = (rows, part.shape[0], part.shape[2], tokens) if across else (rows, part.shape[0], tokens, part.shape[2])
             old, spare = getattr(self, name), self.spare.pop(name, None)
             if spare is None or spare.numel() < math.prod(shape) or spare.dtype != part.dtype:
                 spare = part.new_zeros(math.prod(shape))
             new = spare[: math.prod(shape)].view(shape)
+            new = new.transpose(2, 3) if across else new
             if old is not None:
                 new[: len(old), :, : old.shape[2]] = old[:rows]
             setattr(self, name, new)
@@ -143,10 +144,16 @@ class _SlotLayer(_Layer):
 
 
 class Slots(Cache):  # type: ignore[misc]
-    """Rows of a decoder: row ``i`` holds its sequence from column 0 on, so a row can be replaced without moving the others."""
+    """Rows of a decoder: row ``i`` holds its sequence from column 0 on, so a row can be replaced without moving the others.
 
-    def __init__(self, layers: int) -> None:
+    Args:
+        stride: if given, a head's tokens lie side by side in memory, in place of each token's width, and there is room for a
+            multiple of so many.
+    """
+
+    def __init__(self, layers: int, stride: int | None = None) -> None:
         super().__init__(layers=[_SlotLayer() for _ in range(layers)])
+        self.stride = stride
         self.rows = self.tokens = self._rows = self._tokens = 0
 
     def clear(self, keep: int = 0) -> None:
@@ -164,9 +171,10 @@ class Slots(Cache):  # type: ignore[misc]
         self.expect(row + 1, room)
         if self._rows > self.rows or self._tokens > self.tokens:
             rows = max(self._rows, 2 * self.rows) if self.rows < self._rows else self.rows
+            tokens = self._tokens if self.stride is None else _pitch(self._tokens, self.stride)
             for layer, like in zip(self.layers, prefix.layers, strict=True):
-                layer.reserve(rows, self._tokens, like)
-            self.rows, self.tokens = rows, self._tokens
+                layer.reserve(rows, tokens, like, across=self.stride is not None)
+            self.rows, self.tokens = rows, tokens
         for layer, (keys, values) in zip(self.layers, prefix.layers, strict=True):
             layer.keys[row, :, : prefix.length] = keys
             layer.values[row, :, : prefix.length] = values
@@ -188,3 +196,8 @@ class Slots(Cache):  # type: ignore[misc]
         for layer in self.layers:
             layer.slots, layer.at, layer.span = slots, lengths, span
         return self
+
+
+def _pitch(tokens: int, stride: int) -> int:
+    """Room for the tokens' multiple of ``stride``, and an odd number of cache lines: powers of two would share their places."""
+    return -(-tokens // stride) * stride + 16

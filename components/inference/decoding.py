@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import count
 from typing import Any
 
@@ -70,9 +71,14 @@ class Decoder:
         self._running: list[Answer] = []
         self._compressed: list[list[Answer]] = []  # those of one cache together
         self._to_compress: deque[list[Answer]] = deque()
-        self._slots = Slots(forward.layers) if slots is None else slots
+        if slots is not None:
+            self._slots = slots
         self._known = Known(batch_tokens // 4)
         self._stops: dict[tuple[str, ...], Stops] = {}
+
+    @cached_property
+    def _slots(self) -> Slots:
+        return self.forward.slots()
 
     @property
     def idle(self) -> bool:

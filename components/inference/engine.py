@@ -72,7 +72,7 @@ class Engine:
         self._workers: Workers | None = None
         self._copied: Forward | None = None
         self._made: Forward | None = None
-        self._slots = Slots(int(model.config.get_text_config().num_hidden_layers))
+        self._kept: tuple[Forward, Slots] | None = None
         self.end_ids = _end_ids(model, tokenizer)
         self.pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(self.end_ids, default=0)
 
@@ -194,8 +194,7 @@ class Engine:
         self, sampling: Sampling, batch_tokens: int, requests: list[tuple[Sequence[int], int]], done: Callable[[int], None]
     ) -> list[list[Completion]]:
         """To each (prompt, position)."""
-        self._slots.clear(_KEPT_BYTES)
-        decoder = self.decoder(batch_tokens, slots=self._slots)
+        decoder = self.decoder(batch_tokens, slots=self._slots())
         # Longest first, so that memory runs out at once or never; of equal length in the order of their tokens, so that
         # prompts that share a beginning are read together.
         order = sorted(range(len(requests)), key=lambda i: (-len(requests[i][0]), list(requests[i][0]), i))
@@ -207,6 +206,14 @@ class Engine:
                     answers[owners[event.request]][event.sample] = event.completion
                     done(1)
         return [[mine[sample] for sample in sorted(mine)] for mine in answers]
+
+    def _slots(self) -> Slots:
+        """Empty ones, in memory that was used before."""
+        forward = self._forward
+        if self._kept is None or self._kept[0] is not forward:
+            self._kept = (forward, forward.slots())
+        self._kept[1].clear(_KEPT_BYTES)
+        return self._kept[1]
 
     def _pass_tokens(self, batch_tokens: int) -> int:
         return min(batch_tokens, _CPU_TOKENS) if self.device == "cpu" else batch_tokens

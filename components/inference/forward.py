@@ -44,6 +44,10 @@ class Forward:
     @cached_property
     def packs(self) -> bool:
         """Whether rows, prefixes and slots give this model's own logits, by ``fused`` or else by the model's own modules."""
+        if self.fused is not None and self.fused.steps is not None:
+            if self._agrees("decoded without compiled kernels", 1e-4):
+                return True
+            self.fused.steps = None
         if self.fused is not None:
             if self._agrees("computed by its own modules", 1e-4):
                 return True
@@ -54,6 +58,14 @@ class Forward:
     def current(self) -> bool:
         """Whether nothing that was copied from the model has changed since."""
         return self.fused is None or self.fused.current
+
+    def slots(self) -> Slots:
+        """Empty ones, for ``step``."""
+        _ = self.packs  # which decides what computes the steps
+        return self._slots()
+
+    def _slots(self) -> Slots:
+        return Slots(self.layers) if self.fused is None else self.fused.slots()
 
     def _agrees(self, otherwise: str, limit: float) -> bool:
         name = type(self.model).__name__
@@ -84,7 +96,7 @@ class Forward:
             end = len(ids) - 4
             short = Row(0, [ids[:4]], [-1], [0])
             packed, cache = self.rows([tree, short], [start, None], [[end, end + 1, end + 2, end + 3], [3]])
-            slots = Slots(self.layers)
+            slots = self._slots()
             slots.put(0, cache.prefix(0, start, end + 1), len(branches[0]))
             slots.put(1, cache.prefix(1, None, 4), len(branches[0]))
             last = self.step(slots, [2, ids[4]], [len(ids) + 1, 4])

@@ -8,16 +8,22 @@ products as they were. ``Forward`` compares the logits with the model's own befo
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch.nn.functional import embedding, linear, pad, scaled_dot_product_attention, silu
 
 from components.inference.caches import Behind, Slots
 from components.inference.weights import Pair, folded, stamp
 
+if TYPE_CHECKING:
+    from components.inference.stepping import Steps
+
+_log = logging.getLogger(__name__)
 _BLOCK = 32  # queries: on a CPU the keys behind a block are left out
 _CHUNK = 64  # rows of a decoding step that are as wide as the longest of them
 
@@ -59,6 +65,7 @@ class Fused:
             self.layers = [self._layer(layer, inner) for layer in body.layers]
             self.final, self.head = folded(body.norm, [model.lm_head])
         self._rotations = torch.empty(0, self.width // 2, dtype=torch.complex64)
+        self.steps = self._steps()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -97,15 +104,39 @@ class Fused:
             (mlp.down_proj.weight.detach(), mlp.down_proj.bias),
         )
 
+    def _steps(self) -> Steps | None:
+        """What computes decoding steps in place of torch, where it can."""
+        if self.dtype != torch.float32 or self.embedding.device.type != "cpu":
+            return None
+        try:
+            from components.inference.stepping import Steps
+
+            return Steps(self)
+        except Exception as error:
+            # Whatever numba raises where it is missing or can't compile for this machine: torch's operations are right too.
+            _log.info("decoding goes on without compiled kernels: %s", error)
+            return None
+
+    def slots(self) -> Slots:
+        """Empty ones, for ``step``."""
+        return Slots(len(self.layers)) if self.steps is None else self.steps.slots()
+
     def rotation(self, positions: torch.Tensor) -> torch.Tensor:
         """Cos + i·sin of the positions' angles, shape [positions, 1, width / 2]; the model's own, computed once."""
-        longest = int(positions.max()) + 1
-        if longest > len(self._rotations):
-            every = torch.arange(1 << (longest - 1).bit_length(), device=self.embedding.device).unsqueeze(0)
+        return self._turned(int(positions.max()))[positions.reshape(-1)].unsqueeze(1)
+
+    def turns(self, last: int) -> np.ndarray:
+        """Cosine and sine of the angles of the positions to ``last`` or more, shape [positions, width / 2, 2]."""
+        turns: np.ndarray = torch.view_as_real(self._turned(last)).numpy()
+        return turns
+
+    def _turned(self, last: int) -> torch.Tensor:
+        if last >= len(self._rotations):
+            every = torch.arange(1 << last.bit_length(), device=self.embedding.device).unsqueeze(0)
             cos, sin = self.model.model.rotary_emb(self.embedding[:1], every)
             half = self.width // 2
             self._rotations = torch.complex(cos[0, :, :half].float(), sin[0, :, :half].float())
-        return self._rotations[positions.reshape(-1)].unsqueeze(1)
+        return self._rotations
 
     def rows(
         self,
@@ -150,6 +181,8 @@ class Fused:
 
     def step(self, slots: Slots, tokens: Sequence[int], lengths: Sequence[int]) -> torch.Tensor:
         """Logits behind one more token in each of the first rows of the slots, shape [rows, vocabulary]."""
+        if self.steps is not None:
+            return self.steps.step(slots, tokens, lengths)
         device, rows = self.embedding.device, len(tokens)
         at = torch.tensor(lengths, device=device)
         rotation = self.rotation(at)
