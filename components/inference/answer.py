@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -33,8 +33,7 @@ class Completion:
     usage: Usage | None = None
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """What a step did for one answer.
 
     Attributes:
@@ -52,7 +51,7 @@ class Event:
     token: int
     completion: Completion | None
     logprob: float | None = None
-    alternatives: list[tuple[int, float]] = field(default_factory=list)
+    alternatives: Sequence[tuple[int, float]] = ()
     reused: int = 0
 
 
@@ -67,6 +66,7 @@ class Answer:
         logprobs: alternatives to give with each token; None for no log-probabilities.
         state: where it is in its grammar.
         cache: its compressed cache, shared with the request's other answers.
+        room: tokens that prompt and answer come to at most.
     """
 
     request: int
@@ -82,10 +82,14 @@ class Answer:
     cache: KVCache | None = None
     reused: int = 0
 
+    def __post_init__(self) -> None:
+        self.room = self.prompt + self.limit
+        self._greedy = self.sampling.greedy and self.sampling.repetition_penalty == 1 and self.logprobs is None
+
     @property
-    def room(self) -> int:
-        """Tokens that prompt and answer come to at most."""
-        return self.prompt + self.limit
+    def plain(self) -> bool:
+        """Whether its next token is the most probable one, and nothing else is asked for."""
+        return self._greedy and self.state is None
 
     def add(self, token: int, end_ids: set[int]) -> Completion | None:
         """Appends a token; gives the whole answer if this ended it."""

@@ -295,6 +295,9 @@ class Decoder:
 
     def _choose(self, logits: torch.Tensor, answers: list[Answer]) -> list[Event]:
         """Chooses a token for each answer from its row of logits, shape [answers, vocabulary]."""
+        if all(answer.plain for answer in answers):
+            tokens = logits.argmax(-1).tolist()
+            return [self._said(answer, token) for answer, token in zip(answers, tokens, strict=True)]
         sampling = [answer.sampling for answer in answers]
         said = logprobs_of(logits, [answer.logprobs for answer in answers])
         if any(s.repetition_penalty != 1 for s in sampling):
@@ -308,10 +311,15 @@ class Decoder:
         events = []
         for row, (answer, token) in enumerate(zip(answers, choose(logits, sampling, uniform).tolist(), strict=True)):
             value, alternatives = said[row](token) if row in said else (None, [])
-            reused, answer.reused = answer.reused, 0
-            completion = answer.add(token, self.end_ids)
-            events.append(Event(answer.request, answer.sample, token, completion, value, alternatives, reused))
+            events.append(self._said(answer, token, value, alternatives))
         return events
+
+    def _said(
+        self, answer: Answer, token: int, logprob: float | None = None, alternatives: Sequence[tuple[int, float]] = ()
+    ) -> Event:
+        reused, answer.reused = answer.reused, 0
+        completion = answer.add(token, self.end_ids)
+        return Event(answer.request, answer.sample, token, completion, logprob, alternatives, reused)
 
     def _leave(self, rows: list[int]) -> None:
         """Takes rows out; the last running ones move into their places."""

@@ -35,9 +35,9 @@ _KEPT_BYTES = 1 << 28  # of keys and values, between two calls
 
 @dataclass(frozen=True)
 class _Job:
-    """What is done with requests: answers are sampled, or, without ``sampling``, continuations scored."""
+    """What is done with requests: they are answered, or continuations are scored."""
 
-    sampling: Sampling | None
+    answers: bool
     batch_tokens: int
 
 
@@ -109,7 +109,7 @@ class Engine:
     def generate(
         self,
         prompts: Sequence[Sequence[int]],
-        sampling: Sampling,
+        sampling: Sampling | Sequence[Sampling],
         *,
         positions: Sequence[int] | None = None,
         batch_tokens: int = BATCH_TOKENS,
@@ -118,6 +118,7 @@ class Engine:
 
         Args:
             prompts: token ids, of any lengths.
+            sampling: of all prompts, or of each.
             positions: with the seed they decide the prompts' draws; 0, 1, … if not given.
             batch_tokens: prompt and answer tokens that a batch holds at most.
 
@@ -125,9 +126,10 @@ class Engine:
             InputError: if a prompt is empty or fills the model's context.
         """
         self._check([len(prompt) for prompt in prompts], self.context - 1, "prompts")
-        requests = list(zip(prompts, positions or range(len(prompts)), strict=True))
-        costs = [_STEP_COST * sampling.n * min(sampling.max_new_tokens, self.context - len(prompt)) for prompt in prompts]
-        answers = self._shared(_Job(sampling, batch_tokens), requests, prompts, costs)
+        each = [sampling] * len(prompts) if isinstance(sampling, Sampling) else sampling
+        requests = list(zip(prompts, each, positions or range(len(prompts)), strict=True))
+        costs = [_STEP_COST * s.n * min(s.max_new_tokens, self.context - len(prompt)) for prompt, s, _ in requests]
+        answers = self._shared(_Job(True, batch_tokens), requests, prompts, costs, sum(s.n for s in each))
         return [completion for several in answers for completion in several]
 
     def loglikelihood(
@@ -143,11 +145,13 @@ class Engine:
             self.context,
             "pairs",
         )
-        return self._shared(_Job(None, batch_tokens), list(pairs), [pair[0] for pair in pairs], [len(pair[1]) for pair in pairs])
+        contexts, costs = [pair[0] for pair in pairs], [len(pair[1]) for pair in pairs]
+        return self._shared(_Job(False, batch_tokens), list(pairs), contexts, costs, len(pairs))
 
-    def _shared(self, job: _Job, requests: list[Any], contexts: Sequence[Sequence[int]], costs: Sequence[int]) -> list[Any]:
-        """The results of a job on the requests, by as many processes as it is worth."""
-        total = len(requests) * (job.sampling.n if job.sampling else 1)
+    def _shared(
+        self, job: _Job, requests: list[Any], contexts: Sequence[Sequence[int]], costs: Sequence[int], total: int
+    ) -> list[Any]:
+        """The results of a job on the requests, by as many processes as it is worth; ``total`` of them to count."""
         finished = 0
 
         def done(more: int) -> None:
@@ -185,20 +189,21 @@ class Engine:
         return self._workers
 
     def _work(self, job: _Job, requests: list[Any], done: Callable[[int], None]) -> list[Any]:
-        if job.sampling is not None:
-            return self._answers(job.sampling, job.batch_tokens, requests, done)
+        if job.answers:
+            return self._answers(job.batch_tokens, requests, done)
         with torch.inference_mode():
             return score(self._forward, requests, self._pass_tokens(job.batch_tokens), done)
 
     def _answers(
-        self, sampling: Sampling, batch_tokens: int, requests: list[tuple[Sequence[int], int]], done: Callable[[int], None]
+        self, batch_tokens: int, requests: list[tuple[Sequence[int], Sampling, int]], done: Callable[[int], None]
     ) -> list[list[Completion]]:
-        """To each (prompt, position)."""
+        """To each (prompt, sampling, position)."""
         decoder = self.decoder(batch_tokens, slots=self._slots())
         # Longest first, so that memory runs out at once or never; of equal length in the order of their tokens, so that
         # prompts that share a beginning are read together.
-        order = sorted(range(len(requests)), key=lambda i: (-len(requests[i][0]), list(requests[i][0]), i))
-        owners = {decoder.submit(requests[i][0], sampling, requests[i][1]): i for i in order}
+        room = [len(prompt) + sampling.max_new_tokens for prompt, sampling, _ in requests]
+        order = sorted(range(len(requests)), key=lambda i: (-room[i], list(requests[i][0]), i))
+        owners = {decoder.submit(*requests[i]): i for i in order}
         answers: list[dict[int, Completion]] = [{} for _ in requests]
         while not decoder.idle:
             for event in decoder.step():

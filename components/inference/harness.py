@@ -156,7 +156,7 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
         return sums
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Answers, of class ``Answer``; requests with the same settings share batches."""
+        """Answers, of class ``Answer``; requests with the same settings and prompt are samples of one."""
         answers: list[str] = [""] * len(requests)
         settings = [request_settings(request.args[1], self.seed) for request in requests]
         contexts = [str(request.args[0]) for request in requests]
@@ -167,23 +167,23 @@ class EngineLM(TemplateLM):  # type: ignore[misc]
                 strict=True,
             )
         )
-        for setting in dict.fromkeys(settings):
-            same: dict[str, list[int]] = {}
-            for i, other in enumerate(settings):
-                if other == setting:
-                    same.setdefault(contexts[i], []).append(i)
-            position = {context: i for i, context in enumerate(same)}
-            for repeats in sorted({len(mine) for mine in same.values()}):
-                # Repeats of a prompt are samples of one request: read once, and drawn apart by their number.
-                chosen = {context: mine for context, mine in same.items() if len(mine) == repeats}
-                completions = self.engine.generate(
-                    [ids[context] for context in chosen],
-                    replace(setting, n=repeats),
-                    positions=[position[context] for context in chosen],
-                    batch_tokens=self.batch_tokens,
-                )
-                for i, completion in zip((i for mine in chosen.values() for i in mine), completions, strict=True):
-                    answers[i] = Answer(completion.text, completion.finish == "length")
+        # Repeats of a prompt are samples of one request: read once, and drawn apart by their number.
+        same: dict[Sampling, dict[str, list[int]]] = {setting: {} for setting in settings}
+        for i, (setting, context) in enumerate(zip(settings, contexts, strict=True)):
+            same[setting].setdefault(context, []).append(i)
+        asked = [
+            (context, setting if len(mine) == setting.n else replace(setting, n=len(mine)), position, mine)
+            for setting, chosen in same.items()
+            for position, (context, mine) in enumerate(chosen.items())
+        ]
+        completions = self.engine.generate(
+            [ids[context] for context, _, _, _ in asked],
+            [sampling for _, sampling, _, _ in asked],
+            positions=[position for _, _, position, _ in asked],
+            batch_tokens=self.batch_tokens,
+        )
+        for i, completion in zip((i for _, _, _, mine in asked for i in mine), completions, strict=True):
+            answers[i] = Answer(completion.text, completion.finish == "length")
         return answers
 
 
