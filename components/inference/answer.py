@@ -50,9 +50,9 @@ class Event(NamedTuple):
     sample: int
     token: int
     completion: Completion | None
-    logprob: float | None = None
-    alternatives: Sequence[tuple[int, float]] = ()
-    reused: int = 0
+    logprob: float | None
+    alternatives: list[tuple[int, float]]
+    reused: int
 
 
 @dataclass(eq=False)

@@ -297,7 +297,7 @@ class Decoder:
         """Chooses a token for each answer from its row of logits, shape [answers, vocabulary]."""
         if all(answer.plain for answer in answers):
             tokens = logits.argmax(-1).tolist()
-            return [self._said(answer, token) for answer, token in zip(answers, tokens, strict=True)]
+            return [self._said(answer, token, None, []) for answer, token in zip(answers, tokens, strict=True)]
         sampling = [answer.sampling for answer in answers]
         said = logprobs_of(logits, [answer.logprobs for answer in answers])
         if any(s.repetition_penalty != 1 for s in sampling):
@@ -314,9 +314,7 @@ class Decoder:
             events.append(self._said(answer, token, value, alternatives))
         return events
 
-    def _said(
-        self, answer: Answer, token: int, logprob: float | None = None, alternatives: Sequence[tuple[int, float]] = ()
-    ) -> Event:
+    def _said(self, answer: Answer, token: int, logprob: float | None, alternatives: list[tuple[int, float]]) -> Event:
         reused, answer.reused = answer.reused, 0
         completion = answer.add(token, self.end_ids)
         return Event(answer.request, answer.sample, token, completion, logprob, alternatives, reused)
