@@ -67,11 +67,11 @@ class Reply:
         left = self._choices
         try:
             async for at, piece in self._answering.pieces():
-                first = at not in begun
+                first, own = at not in begun, {} if begun else {"lapidar": self._weights}  # who stops it knows what answered
                 begun.add(at)
                 choice = self._delta(at, piece, first) if self._chat else self._part(at, piece, first, offsets)
                 left -= piece.finish is not None
-                yield self._event({"choices": [choice]} | ({} if left else {"lapidar": self._extension()}))
+                yield self._event({"choices": [choice]} | (own if left else {"lapidar": self._extension()}))
         except ApiError as error:
             yield line(error.body())
             return
@@ -142,11 +142,13 @@ class Reply:
             "prompt_tokens_details": {"cached_tokens": account.reused},
         }
 
+    @property
+    def _weights(self) -> dict[str, Any]:
+        return {"version": self._answering.target.version, "digest": self._answering.target.digest}
+
     def _extension(self) -> dict[str, Any]:
-        target, account = self._answering.target, self._answering.account
-        return {
-            "version": target.version,
-            "digest": target.digest,
+        account = self._answering.account
+        return self._weights | {
             "context": account.use,
             "kv": account.kv,
             "seconds": self._answering.seconds,

@@ -81,6 +81,13 @@ def test_a_stream_is_the_whole_answer_in_pieces(served: Any) -> None:
     assert own["context"]["limit"] == 256
 
 
+def test_a_stream_tells_at_once_which_weights_answer(served: Any) -> None:
+    with served.client().chat.completions.create(model="tiny", messages=ASK, max_tokens=200, stream=True) as stream:
+        first = extra(next(iter(stream)), "lapidar")
+    assert first["version"] is None
+    assert len(first["digest"]) == 64
+
+
 def test_the_same_seed_gives_the_same_answer_and_none_another(served: Any) -> None:
     def say(**how: Any) -> str:
         found = served.client().completions.create(model="tiny", prompt="Question: ", max_tokens=40, temperature=1, **how)
