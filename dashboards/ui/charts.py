@@ -230,8 +230,7 @@ def ink() -> str:
 
 
 def records(rows: Any) -> Any:
-    """Records as Altair takes them; a data frame as it is."""
-    import altair as alt
+    """A data frame of records. Streamlit sends it as Arrow; rows within a chart are checked one by one, which takes seconds."""
+    import pandas as pd
 
-    source: Any = alt.Data
-    return source(values=rows) if isinstance(rows, list) else rows
+    return pd.DataFrame(rows)

@@ -1,6 +1,7 @@
 """What all views share: words, safe text, exports, numbers."""
 
 import ast
+import json
 import string
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatch
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from streamlit.testing.v1 import AppTest
 
 import dashboards
 from dashboards.navigation import VIEWS
@@ -94,3 +96,17 @@ def test_time_passed_is_told_in_its_unit() -> None:
     now = datetime(2026, 1, 10, tzinfo=UTC)
     passed = [timedelta(seconds=5), timedelta(minutes=5), timedelta(hours=3), timedelta(days=2), timedelta(days=9)]
     assert [numbers.ago(now - each, now) for each in passed] == ["just now", "5 min ago", "3 h ago", "2 d ago", "2026-01-01"]
+
+
+def test_points_of_charts_go_beside_the_chart_not_within_it() -> None:
+    """Altair checks what is within one point by one: half a second for six curves of 500 steps."""
+
+    def script() -> None:
+        from dashboards.ui import charts
+
+        rows = [{"x": step, "value": 1 / (1 + step), "run": "a"} for step in range(500)]
+        charts.draw(charts.lines(rows, "x", "value", "run", ["a"], ("step", "loss")))
+
+    [chart] = AppTest.from_function(script, default_timeout=30).run().get("vega_lite_chart")
+    assert "values" not in json.dumps(json.loads(chart.proto.spec))
+    assert [len(data.data.data) > 500 * 8 for data in chart.proto.datasets] == [True]
