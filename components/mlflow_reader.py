@@ -190,7 +190,9 @@ class History:
 
     def _at_home(self, filter: str, page: int, note: str | None) -> Page[RunRow]:
         names = run_files.names(self._settings)
-        if filter.strip() and not _OPERATOR.search(filter):
+        if note and _OPERATOR.search(filter):
+            note = f"{note}; without it the filter's conditions can't be checked, so they are left out"
+        elif filter.strip() and not _OPERATOR.search(filter):
             names = [name for name in names if filter.strip().lower() in name.lower()]
         start = PAGE_ROWS * (page - 1)
         return Page(run_files.rows(self._settings, names[start : start + PAGE_ROWS]), page, len(names) > start + PAGE_ROWS, note)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 import streamlit as st
@@ -14,6 +15,7 @@ from dashboards.ui import settings
 from dashboards.ui.text import t
 
 _SECONDS = 10
+_LONG_SECONDS = 3600
 
 
 def history() -> History:
@@ -60,12 +62,21 @@ def _details(home: str, address: str | None, ids: tuple[str, ...]) -> list[RunDe
     return history().details(ids)
 
 
-def curves(ids: Sequence[str], metrics: Sequence[tuple[str, str]]) -> list[Curve]:
-    """Curves of runs by (stage, metric); see ``History.curves``."""
+def curves(runs: Sequence[RunDetail], metrics: Sequence[tuple[str, str]]) -> list[Curve]:
+    """Curves of runs by (stage, metric); see ``History.curves``. Those of runs that have all ended are kept: they don't change."""
+    ends = tuple((run.row.id, run.row.status, run.whole.ended) for run in runs)
+    asked = int(time.monotonic() // _SECONDS) if any(run.row.status == "running" for run in runs) else None
     with st.spinner(t("ui.reading")):
-        return _curves(str(settings().root), history().address, tuple(ids), tuple(metrics))
+        return _curves(str(settings().root), history().address, ends, tuple(metrics), asked, runs)
 
 
-@st.cache_data(ttl=_SECONDS, max_entries=200, show_spinner=False)
-def _curves(home: str, address: str | None, ids: tuple[str, ...], metrics: tuple[tuple[str, str], ...]) -> list[Curve]:
-    return history().curves(history().details(ids), metrics)
+@st.cache_data(ttl=_LONG_SECONDS, max_entries=200, show_spinner=False)
+def _curves(
+    home: str,
+    address: str | None,
+    ends: tuple[tuple[str, str, int | None], ...],
+    metrics: tuple[tuple[str, str], ...],
+    asked: int | None,
+    _runs: Sequence[RunDetail],
+) -> list[Curve]:
+    return history().curves(_runs, metrics)

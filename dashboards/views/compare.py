@@ -39,7 +39,15 @@ _CALLS = {"better": ":green-badge[▲ {}]", "worse": ":red-badge[▼ {}]", "no d
 def page() -> None:
     """Draws the page."""
     st.title(t("ui.page_compare"))
-    ids = _choose()
+    ids, place = page_state.get_list("runs")[:MOST_RUNS], st.empty()
+    with place:
+        _choose(ids, [])
+    _compare(ids)
+    with place, states.guarded():  # last, since it asks for the latest runs, which nobody came for
+        _choose(ids, [row.id for row in reading.runs().rows])
+
+
+def _compare(ids: list[str]) -> None:
     if len(ids) < 2:
         states.empty(t("compare.none"), t("compare.none_todo", most=MOST_RUNS), icon=":material/stacked_line_chart:")
         return
@@ -56,24 +64,24 @@ def page() -> None:
             draw(runs, names)
 
 
-def _choose() -> list[str]:
-    """The runs of the address; others can be added from the latest ones."""
-    ids = page_state.get_list("runs")[:MOST_RUNS]
-    with states.guarded():
-        known = [row.id for row in reading.runs().rows]
-        options = list(dict.fromkeys([*ids, *known]))
-        chosen = st.multiselect(
-            t("compare.runs"),
-            options,
-            default=ids,
-            max_selections=MOST_RUNS,
-            key=f"chosen-{','.join(ids)}",
-            placeholder=t("compare.choose"),
-        )
-        if chosen != ids:
-            page_state.put(runs=chosen)
-            st.rerun()
-    return ids
+def _choose(ids: list[str], latest: list[str]) -> None:
+    """The runs of the address; others can be added from the latest ones, once they are known."""
+    key = f"chosen-{','.join(ids)}" if latest else "chosen-not-yet"
+    st.multiselect(
+        t("compare.runs"),
+        list(dict.fromkeys([*ids, *latest])),
+        default=ids,
+        max_selections=MOST_RUNS,
+        key=key,
+        placeholder=t("compare.choose"),
+        on_change=_take,
+        args=(key,),
+        disabled=not latest,
+    )
+
+
+def _take(key: str) -> None:
+    page_state.put(runs=st.session_state[key])
 
 
 def _heads(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
@@ -164,7 +172,7 @@ def _curves(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
         placeholder=t("compare.choose"),
     )
     wanted = [(stage, metric) for stage, _, metric in (each.partition(" · ") for each in chosen)]
-    curves.draw(reading.curves([run.row.id for run in runs], wanted), names, "compare")
+    curves.draw(reading.curves(runs, wanted), names, "compare")
 
 
 def _recipe(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:

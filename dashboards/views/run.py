@@ -136,9 +136,7 @@ def _progress(found: RunDetail) -> None:
     )
     wanted = [(stage, metric) for stage, _, metric in (each.partition(" · ") for each in chosen)]
     own = run_files.curves(settings(), found.row.id, wanted) if run_files.known(settings(), found.row.id) else None
-    curves.draw(
-        own if own is not None else reading.curves([found.row.id], wanted), {found.row.id: found.row.id.rpartition("-")[2]}, "run"
-    )
+    curves.draw(own if own is not None else reading.curves([found], wanted), {found.row.id: found.row.id.rpartition("-")[2]}, "run")
 
 
 def _parts(found: RunDetail) -> None:

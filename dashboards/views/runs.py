@@ -29,6 +29,9 @@ def page() -> None:
     except InputError as error:
         states.broken(t("runs.unreadable"), str(error), t("runs.unreadable_todo"))
         return
+    if found.note and not found.rows:
+        states.broken(t("runs.down"), found.note, t("runs.down_todo"), "lapidar up")
+        return
     if found.note:
         st.warning(t("runs.at_home", why=safe.plain(found.note)), icon=":material/cloud_off:")
     if not found.rows:

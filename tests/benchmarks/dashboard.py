@@ -2,8 +2,10 @@
 with 50 metrics each, and 1 s for comparing six of them.
 
 The rows go straight into the tables of MLflow's SQLite file. Then a real ``mlflow server`` and a real dashboard serve them; times
-are of the reader by itself, and of a page in a real Chromium from asking for its address until its table or its curves are drawn:
-in a browser that has nothing of the dashboard yet, with nothing kept in the dashboard's caches, and with everything.
+are of the reader by itself, and of a page in a real Chromium from asking for its address until its table or all its charts have
+their colours on the screen: in a browser that has nothing of the dashboard yet, with nothing kept in the dashboard's caches, and
+with everything; and from the click that leads there from another page. ``Streamlit alone`` are pages that show a title and a table
+of as many cells, or charts of as many points, and read nothing: what no page of any Streamlit app comes below.
 
 Usage: ``dashboard.py [--runs 10000] [--home FOLDER] [--repeats 5]``; prints a Markdown table. A given home is kept and used again.
 """
@@ -31,10 +33,11 @@ from components.mlflow_reader import History
 from components.settings import Settings
 
 METRICS, STAGED, STEPS, COMPARED = 50, 60, 500, 6
-CURVES = 2  # that Compare draws of these runs unasked: loss and kl
+CHARTS = 3  # that Compare draws of these runs unasked: scores, loss and kl; one more, of seconds, if a stage has ran
 KEPT = 10.5  # seconds after which the dashboard's caches have forgotten everything
 START = 1_760_000_000_000
 CHROMIUM = Path("/usr/bin/chromium")
+PICTURES = os.environ.get("LAPIDAR_SCREENSHOTS")  # a folder where each page is kept as it was when it counted as drawn
 
 
 def fill(settings: Settings, runs: int) -> None:
@@ -125,16 +128,16 @@ def timed(action: Callable[[], object], repeats: int) -> tuple[float, float]:
 
 
 def newest(settings: Settings) -> list[str]:
-    """The runs to compare."""
+    """The runs to compare: all of the first page."""
     page = History(settings).runs()
     assert page.note is None, page.note
     assert len(page.rows) >= COMPARED
-    return [row.id for row in page.rows[:COMPARED]]
+    return [row.id for row in page.rows]
 
 
 def reader(settings: Settings, repeats: int) -> dict[str, tuple[float, float]]:
     """The reader by itself; a new one each time, so that nothing is remembered."""
-    ids = newest(settings)
+    ids = newest(settings)[:COMPARED]
     compared = [("sft", "loss"), ("sft", "grad_norm"), ("sft", "kl")]
 
     def compare() -> None:
@@ -150,39 +153,113 @@ def reader(settings: Settings, repeats: int) -> dict[str, tuple[float, float]]:
     }
 
 
-def browser(address: str, ids: list[str], repeats: int) -> dict[str, tuple[float, float]]:
-    """Pages in a Chromium: from asking for the address until the table, or the last of the curves, is drawn."""
+ALONE = """
+import random
+import altair, pandas
+import streamlit as st
+st.set_page_config(layout="wide")
+st.title("alone")
+if "charts" in st.query_params:
+    names = [f"run{i}" for i in range(6)]
+    line = lambda: [{"x": x, "value": 2 / (1 + x / 50) + 0.05 * random.random(), "run": name} for name in names for x in range(500)]
+    for column in (*st.columns(2), st.container()):
+        chart = altair.Chart(pandas.DataFrame(line())).mark_line().encode(x="x:Q", y="value:Q", color="run:N")
+        column.altair_chart(chart, height=260)
+else:
+    cells = {"run": "/?id=run00001", "status": "finished", **{f"score{i}": "0.618 [0.598, 0.638]" for i in range(6)}}
+    st.dataframe([cells] * 50, height=640, column_config={"run": st.column_config.LinkColumn()})
+"""
+_TABLE = "[data-testid=stDataFrame] canvas"
+_TABLE_DRAWN = """() => [...document.querySelectorAll("[data-testid=stDataFrame] canvas")].some((canvas) => {
+  if (!canvas.width) return false;
+  const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+  let coloured = 0;
+  for (let i = 0; i < pixels.length; i += 4) {
+    const r = pixels[i], g = pixels[i + 1], b = pixels[i + 2];
+    if (pixels[i + 3] > 128 && Math.max(r, g, b) - Math.min(r, g, b) > 60) coloured += 1;
+  }
+  return coloured > 500;  // the runs' links; the head has none
+})"""
+_CHARTS_DRAWN = f"""() => [...document.querySelectorAll("[data-testid=stVegaLiteChart] svg")].filter((chart) =>
+  [...chart.querySelectorAll(".role-mark path")].reduce((sum, path) => sum + path.getAttribute("d").length, 0) > 1000
+).length >= {CHARTS}"""
+
+
+def drawn(page: Any, shown: str) -> None:
+    """Waits until that is on the page which a frame or a legend without its data isn't."""
+    page.wait_for_function(shown, polling=20, timeout=60_000)
+
+
+def visit(context: Any, url: str, shown: str) -> float:
+    """Seconds from asking for an address until it is drawn."""
+    page = context.new_page()
+    began = time.perf_counter()
+    page.goto(url, wait_until="commit")
+    drawn(page, shown)
+    took = time.perf_counter() - began
+    if PICTURES:
+        page.wait_for_timeout(50)
+        page.screenshot(path=str(Path(PICTURES) / f"{url.rpartition('/')[2].partition('?')[0] or 'alone'}.png"))
+    page.close()
+    return took
+
+
+def clicked(context: Any, address: str, number: int) -> tuple[float, float]:
+    """Seconds from the click on Runs, on the first page, and from the one on Compare, with six chosen, until they are drawn."""
+    page = context.new_page()
+    page.goto(address)
+    page.get_by_role("link", name="Compare", exact=True).wait_for()
+    page.wait_for_timeout(3000)
+    began = time.perf_counter()
+    page.get_by_role("link", name="Runs", exact=True).click()
+    drawn(page, _TABLE_DRAWN)
+    runs = time.perf_counter() - began
+    box = page.locator(_TABLE).first.bounding_box()
+    for row in range(2 * number + 1, 2 * number + 1 + COMPARED):  # six that weren't compared before
+        page.mouse.click(box["x"] + 16, box["y"] + 38 + 35 * row + 17)
+    button = page.get_by_role("button", name=f"Compare ({COMPARED})")
+    button.wait_for()
+    page.wait_for_timeout(1000)
+    began = time.perf_counter()
+    button.click()
+    drawn(page, _CHARTS_DRAWN)
+    took = runs, time.perf_counter() - began
+    page.close()
+    return took
+
+
+def browser(address: str, alone: str, ids: list[str], repeats: int) -> dict[str, tuple[float, float]]:
+    """Pages in a Chromium; each comparison is of other six runs, or the dashboard would have kept their curves."""
     from playwright.sync_api import sync_playwright
 
-    chart = "[data-testid=stVegaLiteChart]:has(canvas, svg)"
-    pages = {
-        "Runs": (f"{address}/runs", "[data-testid=stDataFrame] canvas", 0),
-        "Compare six": (f"{address}/compare?runs={','.join(ids)}", chart, CURVES),  # after the chart of the scores
+    def compared(number: int) -> str:
+        first = 2 * number
+        return f"{address}/compare?runs={','.join(ids[first : first + COMPARED])}"
+
+    pages: dict[str, tuple[Callable[[int], str], str]] = {
+        "Runs": (lambda _: f"{address}/runs", _TABLE_DRAWN),
+        "Compare six": (compared, _CHARTS_DRAWN),
+        "Streamlit alone, a table": (lambda _: f"{alone}/", _TABLE_DRAWN),
+        "Streamlit alone, three charts": (lambda _: f"{alone}/?charts=3", _CHARTS_DRAWN),
     }
     flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
     found = {}
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=str(CHROMIUM), args=flags)
-
-        def visit(context: Any, url: str, shown: str, number: int) -> float:
-            page = context.new_page()
-            began = time.perf_counter()
-            page.goto(url, wait_until="commit")
-            page.locator(shown).nth(number).wait_for(timeout=60_000)
-            took = time.perf_counter() - began
-            page.close()
-            return took
-
-        for name, place in pages.items():
+        for name, (url, shown) in pages.items():
             times: dict[str, list[float]] = {"a browser without its files": [], "cold cache": [], "warm cache": []}
-            for _ in range(repeats + 1):
-                context = chromium.new_context()
-                times["a browser without its files"].append(visit(context, *place))
-                time.sleep(KEPT)
-                times["cold cache"].append(visit(context, *place))
-                times["warm cache"].append(visit(context, *place))
+            for number in range(repeats + 1):
+                context = chromium.new_context(viewport={"width": 1280, "height": 900})
+                times["a browser without its files"].append(visit(context, url(2 * number), shown))
+                time.sleep(0.0 if name.startswith("Streamlit") else KEPT)
+                times["cold cache"].append(visit(context, url(2 * number + 1), shown))
+                times["warm cache"].append(visit(context, url(2 * number + 1), shown))
                 context.close()
             found |= {f"{name}, {kind}": (taken[0], statistics.median(taken[1:])) for kind, taken in times.items()}
+        context = chromium.new_context(viewport={"width": 1280, "height": 900})
+        clicks = [clicked(context, address, number) for number in range(repeats + 1)]
+        for name, taken in zip(("Runs", "Compare six"), zip(*clicks, strict=True), strict=True):
+            found[f"{name}, from a click"] = taken[0], statistics.median(taken[1:])
         chromium.close()
     return found
 
@@ -197,7 +274,7 @@ def main() -> None:
         home = Settings(home=options.home or Path(scratch))
         if not (home.services / "mlflow.db").exists():
             fill(home, options.runs)
-        mlflow, dashboard = (f"http://127.0.0.1:{local_services.free_port(port)}" for port in (0, 0))
+        mlflow, dashboard, alone = (f"http://127.0.0.1:{local_services.free_port(port)}" for port in (0, 0, 0))
         stores = ["--backend-store-uri", f"sqlite:///{home.services / 'mlflow.db'}", "--workers", "1"]
         with serving(["-m", "mlflow", "server", *stores, "--port", mlflow.rpartition(":")[2]], f"{mlflow}/health", {}):
             served = Settings(home=home.root, tracking_uri=mlflow)
@@ -207,9 +284,15 @@ def main() -> None:
             app = Path(__file__).parents[2] / "dashboards" / "app.py"
             command = ["-m", "streamlit", "run", str(app), "--server.port", dashboard.rpartition(":")[2]]
             environment = {"LAPIDAR_HOME": str(home.root), "LAPIDAR_TRACKING_URI": mlflow}
+            script = Path(scratch) / "alone.py"
+            script.write_text(ALONE)
+            bare = ["-m", "streamlit", "run", str(script), "--server.headless", "true", "--server.port", alone.rpartition(":")[2]]
             if CHROMIUM.exists():
-                with serving(command, f"{dashboard}/_stcore/health", environment):
-                    found |= browser(dashboard, ids, options.repeats)
+                with (
+                    serving(command, f"{dashboard}/_stcore/script-health-check", environment),
+                    serving(bare, f"{alone}/_stcore/health", {}),
+                ):
+                    found |= browser(dashboard, alone, ids, options.repeats)
     print(f"{options.runs:,} runs x {METRICS} metrics\n\n| what | first (s) | then (s) |\n| --- | --- | --- |")
     for name, (first, then) in found.items():
         print(f"| {name} | {first:.2f} | {then:.2f} |")

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
+
+from components.run_records import RunDetail
+from components.spool import Spool
+from dashboards.ui import reading
 
 from .conftest import HOSTILE, Recorded, words_of
 
@@ -67,6 +72,34 @@ def test_filters_are_kept_and_taken_away(recorded: Recorded, open_page: Opener, 
     other.button(key="drop-mine").click()
     other.run()
     assert not [each for each in other.button if each.key == "take-mine"]
+
+
+def test_another_of_the_latest_runs_can_be_compared(recorded: Recorded, open_page: Opener) -> None:
+    page = open_page("compare", recorded.home, runs=f"{recorded.first},{recorded.second}")
+    [chooser] = [each for each in page.multiselect if each.label == "Runs"]
+    assert (chooser.value, chooser.disabled) == ([recorded.first, recorded.second], False)
+    assert set(chooser.options) == {recorded.first, recorded.second, recorded.failed, recorded.killed}
+    chooser.set_value([recorded.second, recorded.failed]).run()
+    assert page.query_params["runs"] in (choice := f"{recorded.second},{recorded.failed}", [choice])
+    assert {link.label.partition(" ")[0] for link in page.get("page_link")} >= {"A", "B"}
+    assert f"B {recorded.failed.rpartition('-')[2]}" in " ".join(link.label for link in page.get("page_link"))
+
+
+def test_curves_are_kept_until_a_run_ends_anew(recorded: Recorded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = shutil.copytree(recorded.home, tmp_path / "home")
+    monkeypatch.setenv("LAPIDAR_HOME", str(home))
+    monkeypatch.delenv("LAPIDAR_TRACKING_URI", raising=False)
+
+    def steps(found: RunDetail) -> int:
+        [curve] = reading.curves([found], [("sft", "loss")])
+        return len(curve.steps)
+
+    [found] = reading.details([recorded.first])
+    assert steps(found) == 20
+    Spool(home / "runs" / recorded.first).append(op="metrics", stage="sft", items=[["loss", 0.1, 20, 1_800_000_000_000]])
+    assert steps(found) == 20
+    assert steps(replace(found, whole=replace(found.whole, ended=found.whole.ended + 1))) == 21
+    assert steps(replace(found, row=replace(found.row, status="running"))) == 21
 
 
 def test_compare_says_which_is_better_and_what_differs(recorded: Recorded, open_page: Opener) -> None:
@@ -138,6 +171,19 @@ def test_runs_of_the_home_are_shown_while_mlflow_is_down(
         assert "30 won, 0 lost" in words_of(page)
     if view == "run":
         assert [metric.value for metric in page.metric] == ["0.400"]
+
+
+def test_mlflow_that_is_down_is_not_told_as_a_filter_that_nothing_matches(
+    recorded: Recorded, open_page: Opener, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LAPIDAR_TRACKING_URI", "http://127.0.0.1:9")
+    page = open_page("runs", tmp_path / "nothing", q="tiny")
+    assert "MLflow doesn't answer, and this machine has no such runs" in words_of(page)
+    assert "lapidar up" in words_of(page)
+    assert "No run matches" not in words_of(page)
+    page = open_page("runs", recorded.home, q="metrics.`sums.accuracy.value` > 0.5")
+    assert len(rows(page)) == 4
+    assert "conditions can't be checked" in page.warning[0].value.replace("\\", "")
 
 
 @pytest.mark.parametrize("run", ["nobody", "../../etc", "a'b", "", "x" * 400])
