@@ -79,6 +79,7 @@ def compare(
     """
     plan, sampling = plan or Plan(), sampling or Sampling()
     config = {"judge": asdict(judge.identity), **judge.settings, **asdict(plan), "sampling": asdict(sampling)}
+    del config["sampling"]["concurrency"]  # not what is asked but how fast: who lowers it finds what is kept
     inputs = {f"side{i}": f"{side.name} {side.digest}" for i, side in enumerate(sides)}
     inputs["prompts"] = json.dumps([asdict(prompt) for prompt in prompts])
 

@@ -81,7 +81,7 @@ def test_two_turns_are_asked_judged_and_scored(
     assert items["82/2"]["response"] == "answer 2 to Question 82?"
     assert not items["81/1"]["parsed"]
     assert items["82/2"]["range"] == [1, 10]
-    same = next(each for each in compare(items.values(), items.values()) if each.metric == "score")
+    [same] = compare(items.values(), items.values(), ["score"])
     assert (same.difference.low, same.difference.high) == pytest.approx((-9 * 0.708, 9 * 0.708), abs=0.01)
     second = next(r for r in model.requests if len(r["messages"]) > 1 and r["messages"][0]["content"] == "Question 83?")
     assert [(m["role"], m["content"]) for m in second["messages"]] == [
