@@ -23,6 +23,17 @@ Array = np.ndarray[Any, Any]
 WORD = re.compile(r"[^\W_]+")
 CJK = re.compile("([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af])")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_UNITS = {
+    "two": 2, "three": 3, "third": 3, "four": 4, "fourth": 4, "five": 5, "fifth": 5, "six": 6, "sixth": 6, "seven": 7,
+    "seventh": 7, "eight": 8, "eighth": 8, "nine": 9, "ninth": 9, "ten": 10, "tenth": 10, "eleven": 11, "eleventh": 11,
+    "twelve": 12, "twelfth": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16, "seventeen": 17,
+    "eighteen": 18, "nineteen": 19
+}  # fmt: skip
+_TENS = {
+    "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90
+}  # fmt: skip
+_BEHIND = {"one": 1, "first": 1, "second": 2}
+_SPELT = re.compile(rf"\b(?:({'|'.join(_TENS)})(?:[ -]({'|'.join([*_UNITS, *_BEHIND])}))?|({'|'.join(_UNITS)}))\b")
 _BASE, _WORD_BASE = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93
 _IS_WORD = np.zeros(256, bool)
 _IS_WORD[[*b"0123456789abcdefghijklmnopqrstuvwxyz", *range(128, 256)]] = True
@@ -52,12 +63,13 @@ def words(text: str) -> list[str]:
 
 
 def numbers(text: str) -> list[str]:
-    """Numbers of a text in their order, thousands separators and needless zeros left out.
+    """Numbers of a text in their order, thousands separators and needless zeros left out; then those that are spelt out.
 
-    >>> numbers("1,234 apples at $2.50 in x_1")
-    ['1234', '2.5', '1']
+    >>> numbers("1,234 apples at $2.50 in x_1"), numbers("Twenty-one of the 5 days, the third of 4")
+    (['1234', '2.5', '1'], ['5', '4', '21', '3'])
     """
-    return [_canonical(found) for found in _NUMBER.findall(prepared(text))]
+    found = prepared(text)
+    return [_canonical(number) for number in _NUMBER.findall(found)] + _spelt(found)
 
 
 def has_numbers(text: str, wanted: Counter[str]) -> bool:
@@ -67,6 +79,11 @@ def has_numbers(text: str, wanted: Counter[str]) -> bool:
     (True, False)
     """
     return not wanted or wanted <= Counter(numbers(text))
+
+
+def _spelt(text: str) -> list[str]:
+    """Numbers in words, from two on: "one" and "second" are more often no number."""
+    return [str(_TENS.get(ten, 0) + (_UNITS | _BEHIND).get(behind or alone, 0)) for ten, behind, alone in _SPELT.findall(text)]
 
 
 def _canonical(number: str) -> str:
