@@ -6,13 +6,15 @@ rules of ``short``, because a single common run of a short question says little.
 (instructions, option headers) don't count; an item that has none but such is compared as a whole.
 
 An item with other numbers is another item: templates of word problems share 13-grams ("a train travels … miles in … hours. At the
-same rate, how many additional hours would it take …"), so a row without an item's numbers doesn't hold it (``numbers``).
+same rate, how many additional hours would it take …"), so a row without an item's numbers doesn't hold it (``numbers``). Unless
+the row breaks off inside the item: one that ends with an item's beginning, or begins with its end, holds a part of just this one.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -57,9 +59,12 @@ def detector(config: Config, items: Sequence[Item]) -> Detector:
         for index, least in indexes:
             for hit in _overlaps(index, block, least):
                 known = best.get((hit.row, hit.item))
-                better = known is None or hit.similarity > known.similarity
-                if better and (not config.numbers or wording.has_numbers(block.texts[hit.row], wanted[hit.item])):
+                if known is not None and hit.similarity <= known.similarity:
+                    continue
+                if not config.numbers or wording.has_numbers(block.texts[hit.row], wanted[hit.item]):
                     best[hit.row, hit.item] = hit
+                elif _breaks_off(block.words_of(hit.row), items[hit.item].words, index.n):
+                    best[hit.row, hit.item] = replace(hit, how=f"{hit.how}, where the row breaks off")
         yield from best.values()
         for hit in whole(block):
             yield Hit(hit.item, hit.row, 1.0, f"all of its {len(items[hit.item].words)} words", hit.at)
@@ -82,6 +87,12 @@ def _overlaps(index: Runs, block: Block, least: float) -> Iterator[Hit]:
         held, total = int(counts[place]), int(totals[place])
         how = f"{held} of its {total} {index.n}-grams"
         yield Hit(int(pairs[1, place]), int(pairs[0, place]), held / total, how, int(start[place]))
+
+
+def _breaks_off(row: Sequence[str], item: Sequence[str], least: int) -> bool:
+    """Whether a row ends with the first words of an item or begins with its last, at least so many of them."""
+    counts = range(least, min(len(row), len(item) - 1) + 1)
+    return any(row[-n:] == item[:n] or row[:n] == item[-n:] for n in counts)
 
 
 def _blank(item: Item) -> Item:
