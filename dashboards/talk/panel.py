@@ -42,8 +42,8 @@ def model(scope: str, name: str, cards: Sequence[ModelCard], value: str, optiona
         name: of the choice on the page; also its word in the catalogue.
         optional: whether none may be chosen.
     """
-    options = list(dict.fromkeys([*(card.id for card in cards), *([value] if value else [])]))
-    _seed(scope, name, value or (None if optional or not options else options[0]))
+    options = _models(cards, value)
+    begin(scope, name, cards, value, optional)
     chosen = st.selectbox(
         t(f"talk.set_{name}"),
         options,
@@ -54,6 +54,17 @@ def model(scope: str, name: str, cards: Sequence[ModelCard], value: str, optiona
         help=t(f"talk.about_{name}"),
     )
     return (chosen or "").strip()
+
+
+def begin(scope: str, name: str, cards: Sequence[ModelCard], value: str, optional: bool = False) -> str:
+    """The model that ``model`` shows, which may be drawn later; empty for none."""
+    options = _models(cards, value)
+    _seed(scope, name, value or (None if optional or not options else options[0]))
+    return str(st.session_state[_key(scope, name)] or "").strip()
+
+
+def _models(cards: Sequence[ModelCard], value: str) -> list[str]:
+    return list(dict.fromkeys([*(card.id for card in cards), *([value] if value else [])]))
 
 
 def keep_typed() -> None:

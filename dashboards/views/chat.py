@@ -33,13 +33,18 @@ def page() -> None:
         return
     shown, running = _open(settings, reader)
     cards, error = server.offered()
-    shelf.draw(settings, reader, shown)
-    if error is not None or not cards:
+    if nothing := error is not None or not cards:
+        shelf.draw(settings, reader, shown)
         server.tell(error)
         if not shown:
             st.stop()
     scope = shown[0].id if shown else "new"
     kept = ChatSettings.kept(_before(shown))
+    off = bool(running) or error is not None or not panel.begin(scope, "model", cards, kept.model)
+    # Streamlit builds the page anew around its input, and what is open by then closes: so the input comes before all that opens.
+    question = st.chat_input(t("chat.placeholder"), disabled=off, key=f"chat.input.{scope}")
+    if not nothing:
+        shelf.draw(settings, reader, shown)
     chosen, other = _choose(scope, kept, cards, shown)
     for column, conversation in zip(st.columns(max(1, len(shown)), gap="medium"), shown, strict=False):
         with column:
@@ -47,8 +52,7 @@ def page() -> None:
             pane.draw(settings, conversation, mine, conversation.id in running)
     if not shown:
         st.caption(t("chat.begin"))
-    off = bool(running) or error is not None or not chosen.model
-    if question := st.chat_input(t("chat.placeholder"), disabled=off, key=f"chat.input.{scope}"):
+    if question:
         _ask(settings, reader, shown, chosen, other, question)
 
 

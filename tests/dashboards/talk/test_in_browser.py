@@ -74,12 +74,20 @@ def test_code_keeps_its_indentation(page: Any, site: Any) -> None:
     assert shown.locator("b").count() == 0
 
 
+def test_settings_that_are_opened_while_the_page_is_still_drawn_stay_open(page: Any, site: Any) -> None:
+    page.goto(f"{site.url}/chat?model=m@champion")
+    page.get_by_role("button", name="Settings").click()  # at once
+    page.evaluate("window.opened = document.querySelector('[data-testid=stPopoverBody]')")
+    settle(page)
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+    page.wait_for_timeout(300)
+    assert page.evaluate("window.opened !== null && window.opened.isConnected")
+
+
 @pytest.mark.parametrize("leaving", ["at once", "by Escape"])
 def test_a_setting_that_was_typed_just_before_the_question_counts(leaving: str, page: Any, site: Any) -> None:
     page.goto(f"{site.url}/chat?model=m@champion")
     page.locator("i.listening").wait_for(state="attached")  # the page's script has been there, so it isn't about to begin
-    settle(page)  # while a page is still being drawn, what opens on it closes again
-    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
     page.get_by_role("button", name="Settings").click()
     page.get_by_role("spinbutton", name="Token alternatives").fill("3")
     if leaving == "by Escape":
