@@ -22,8 +22,8 @@ def draw(gate: Mapping[str, Any]) -> None:
         if not found:
             continue
         with st.container(border=True):
-            for reason in found:
-                _finding(reason)
+            for place, reason in enumerate(found):
+                _finding(reason, first=place == 0 or found[place - 1]["check"] != reason["check"])
     _differences(reasons)
     with st.expander(t("gate.figures"), icon=":material/data_object:"):
         st.json({f"{i + 1} {reason['check']}": reason.get("figures", {}) for i, reason in enumerate(reasons)}, expanded=1)
@@ -35,9 +35,12 @@ def summary(reasons: Sequence[Mapping[str, Any]]) -> str:
     return t("gate.counted", passed=count["pass"], failed=count["fail"], unknown=count["unknown"])
 
 
-def _finding(reason: Mapping[str, Any]) -> None:
-    """Sign and check, and below them the reason in the gate's own words."""
-    st.markdown(f"{numbers.verdict(reason['verdict'])} **{safe.plain(reason['check'])}**  \n{safe.plain(reason['text'], 600)}")
+def _finding(reason: Mapping[str, Any], first: bool) -> None:
+    """Sign and check, at the first of several what it asks, and below them the reason in the gate's own words."""
+    check = str(reason["check"])
+    asks = numbers.check(check, "asks") if first else ""
+    words = f"**{safe.plain(numbers.check(check) or check)}**{f' · {asks}' if asks else ''}"
+    st.markdown(f"{numbers.verdict(reason['verdict'])} {words}  \n{safe.plain(reason['text'], 600)}")
 
 
 def _differences(reasons: Sequence[Mapping[str, Any]]) -> None:

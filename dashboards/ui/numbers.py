@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from dashboards.ui.text import language, t
 
@@ -111,6 +111,13 @@ def verdict(found: str) -> str:
     colour, icon = _COLOURS.get(found, "gray"), _ICONS.get(found, ":material/help:")
     word = t(f"ui.verdict_{found}") if found in _COLOURS else t("ui.verdict_unknown")
     return f":{colour}-badge[{icon} {word}]"
+
+
+def check(name: str, what: Literal["check", "asks"] = "check") -> str:
+    """What a gate's check is called, or what it asks; empty where the catalogue hasn't it."""
+    key = name.replace(" ", "_")
+    found = t(f"gate.check_{key}") if what == "check" else t(f"gate.asks_{key}")
+    return "" if found == f"gate.{what}_{key}" else found
 
 
 def status(found: str) -> str:

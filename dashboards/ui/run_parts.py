@@ -131,7 +131,7 @@ def gate(found: RunDetail) -> None:
     for reason in verdict["reasons"]:
         with st.container(horizontal=True, vertical_alignment="center", wrap=False):
             st.markdown(numbers.verdict(str(reason["verdict"])), width="content")
-            st.markdown(f"**{safe.plain(reason['check'])}** {safe.plain(reason['text'], 600)}")
+            st.markdown(f"**{safe.plain(numbers.check(reason['check']) or reason['check'])}** {safe.plain(reason['text'], 600)}")
 
 
 def recipe(found: RunDetail) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import dashboards
+from components import gate
 from dashboards.ui import export, numbers
 from dashboards.views import flows
 
@@ -72,6 +73,22 @@ def test_a_page_and_its_charts_have_the_signs_of_the_language(recorded: Recorded
         for spec in specs:
             number = spec.get("config", {}).get("locale", {}).get("number")
             assert (number and {name: number[name] for name in ("decimal", "thousands")}) == locale
+
+
+def test_every_check_of_the_gate_has_a_name_and_says_what_it_asks(portuguese: None) -> None:
+    """Reviewers aren't engineers: they read why a version may be promoted."""
+    names = {
+        str(node.value.value)
+        for file in Path(gate.__file__).parent.glob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "_NAME" and isinstance(node.value, ast.Constant)
+    }
+    assert len(names) >= 10
+    for name in names:
+        assert numbers.check(name)
+        assert numbers.check(name, "asks").endswith("?")
+    assert numbers.check("usable answers") == "Respostas utilizáveis"
+    assert numbers.check("of another day") == ""
 
 
 @pytest.mark.usefixtures("portuguese")
