@@ -33,7 +33,7 @@ def draw(shown: Mapping[str, Any]) -> None:
         {
             t("evidence.stage"): stage["name"],
             t("evidence.method"): stage["method"],
-            t("evidence.status"): stage.get("status", "–"),
+            t("evidence.status"): numbers.state(stage["status"]) if stage.get("status") else "–",
             t("evidence.seconds"): numbers.duration(stage.get("seconds")),
             t("evidence.key"): str(stage.get("key", ""))[:16],
         }

@@ -163,7 +163,7 @@ def _whole(ticks: int) -> alt.Axis:
 
 
 def timeline(rows: Any, begin: str, end: str, label: str, state: str, titles: tuple[str, str]) -> Any:
-    """Bars from begin to end in seconds, one line for each label in the order of the rows, coloured by state."""
+    """Bars from begin to end in seconds, one line for each label in the order of the rows, coloured and named by state."""
     import altair as alt
 
     colours = {
@@ -175,8 +175,8 @@ def timeline(rows: Any, begin: str, end: str, label: str, state: str, titles: tu
         "killed": PALETTE[1],
     }
     found = list(dict.fromkeys(row[state] for row in rows))
-    scale = alt.Scale(domain=found, range=[colours.get(each, _GREY) for each in found])
-    base = alt.Chart(records(rows)).encode(
+    scale = alt.Scale(domain=[numbers.state(each) for each in found], range=[colours.get(each, _GREY) for each in found])
+    base = alt.Chart(records([{**row, state: numbers.state(row[state])} for row in rows])).encode(
         y=alt.Y(label, type="nominal", sort=None, title=None, axis=alt.Axis(ticks=False, domain=False, labelLimit=160)),
         x=alt.X(begin, type="quantitative", title=titles[0], axis=alt.Axis(tickCount=10)),
         x2=alt.X2(end),

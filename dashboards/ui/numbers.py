@@ -120,10 +120,15 @@ def check(name: str, what: Literal["check", "asks"] = "check") -> str:
     return "" if found == f"gate.{what}_{key}" else found
 
 
+def state(found: str) -> str:
+    """The reader's word for a run's or stage's state."""
+    known = found if found in ("running", "finished", "ran", "cached", "failed", "killed") else "waiting"
+    return t(f"ui.status_{known}")
+
+
 def status(found: str) -> str:
     """A run's or stage's state as a Markdown badge."""
     colours = {"running": "blue", "finished": "green", "ran": "green", "cached": "gray", "failed": "red", "killed": "orange"}
     icons = {"running": "play_circle", "finished": "check_circle", "ran": "check_circle", "cached": "history"}
     icons |= {"failed": "cancel", "killed": "bolt"}
-    known = found if found in colours else "waiting"
-    return f":{colours.get(known, 'gray')}-badge[:material/{icons.get(known, 'schedule')}: {t(f'ui.status_{known}')}]"
+    return f":{colours.get(found, 'gray')}-badge[:material/{icons.get(found, 'schedule')}: {state(found)}]"

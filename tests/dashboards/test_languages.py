@@ -67,6 +67,8 @@ def test_a_page_and_its_charts_have_the_signs_of_the_language(recorded: Recorded
     for language, score, locale in (("en", "0.400", None), ("pt_BR", "0,400", {"decimal": ",", "thousands": "."})):
         page = open_page("run", recorded.home, id=recorded.first, lang=language)
         assert score in words_of(page)
+        timeline = json.loads(page.get("vega_lite_chart")[0].proto.spec)
+        assert ("ran" in json.dumps(timeline).split('"')) == (language == "en")
         compared = open_page("compare", recorded.home, runs=f"{recorded.first},{recorded.second}", lang=language)
         specs = [json.loads(chart.proto.spec) for chart in compared.get("vega_lite_chart")]
         assert specs
