@@ -72,6 +72,16 @@ def numbers(text: str) -> list[str]:
     return [_canonical(number) for number in _NUMBER.findall(found)] + _spelt(found)
 
 
+def needed(text: str) -> Counter[str]:
+    """Numbers that another text has to have to say the same: those in digits as often, those that are spelt out once.
+
+    >>> sorted(needed("Two offers of 5 and 5: which of the two is better?").items())
+    [('2', 1), ('5', 2)]
+    """
+    found = prepared(text)
+    return Counter(map(_canonical, _NUMBER.findall(found))) | Counter(set(_spelt(found)))
+
+
 def has_numbers(text: str, wanted: Counter[str]) -> bool:
     """Whether a text has all of some numbers, each as often. An item with other numbers is another item.
 

@@ -14,7 +14,6 @@ import random
 import sys
 import tempfile
 import time
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +134,7 @@ def rephrased() -> None:
             print(f"{name}: n-grams find {len({h.item for h in hits})} of {len(sets[name][2])} rephrased items")
         began = time.perf_counter()
         detect = method.detector(method.Config(threshold=0.5, numbers=False), items)
-        wanted = [Counter(wording.numbers(item.text)) for item in items]
+        wanted = [wording.needed(item.text) for item in items]
         for numbers in (True, False):
             best[name, numbers] = np.zeros(len(items))
         for start in range(0, len(corpus), 500):

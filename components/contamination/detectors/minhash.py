@@ -10,7 +10,6 @@ An item with other numbers is another item: "Tom has 3 apples and buys 4" repeat
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Literal
@@ -55,7 +54,7 @@ def detector(config: Config, items: Sequence[Item]) -> Detector:
     long = [number for number, item in enumerate(items) if len(item.words) >= config.least_words]
     index = Runs([items[number] for number in long], config.shingle)
     shingles = [_shingles(items[number].words, config.shingle) for number in long]
-    wanted = [Counter(wording.numbers(items[number].text)) for number in long]
+    wanted = [wording.needed(items[number].text) for number in long]
     bands = _Bands(config, [items[number] for number in long])
     fewest = int(config.threshold * min(map(len, shingles), default=1))
 

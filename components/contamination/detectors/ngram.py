@@ -12,7 +12,6 @@ the row breaks off inside the item: one that ends with an item's beginning, or b
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -52,7 +51,7 @@ def detector(config: Config, items: Sequence[Item]) -> Detector:
     bare = indexes[1][0].totals == 0
     whole = exact.detector(exact.Config(), [item if lacks else _blank(item) for item, lacks in zip(items, bare, strict=True)])
 
-    wanted = [Counter(wording.numbers(item.text)) for item in items]
+    wanted = [wording.needed(item.text) for item in items]
 
     def find(block: Block) -> Iterator[Hit]:
         best: dict[tuple[int, int], Hit] = {}

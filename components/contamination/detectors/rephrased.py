@@ -13,7 +13,6 @@ which runs may be near an item; these are then embedded as they are.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -62,7 +61,7 @@ def detector(config: Config, items: Sequence[Item]) -> Detector:
     views = [(number, text) for number, item in enumerate(items) for text in _views(item)]
     owner = np.array([number for number, _ in views])
     vectors = encode([text for _, text in views])
-    wanted = [Counter(wording.numbers(item.text)) for item in items]
+    wanted = [wording.needed(item.text) for item in items]
 
     def find(block: Block) -> Iterator[Hit]:
         fields = [(row, field, len(wording.words(field))) for row, texts in enumerate(block.rows) for field in texts]
