@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from components import local_services
-from components.errors import LapidarError
+from components.errors import InputError, LapidarError
 from components.settings import Settings
 
 
@@ -91,6 +91,7 @@ def _run(config: object) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     server.run()
     if failures:
-        raise failures[0]
+        named = getattr(failures[0], "code", None) == "model_not_loadable"
+        raise InputError(str(failures[0])) if named else failures[0]
     if not server.started:
         raise LapidarError(f"--port {config.port} on {config.host} can't be used: another program listens there, or it isn't ours")

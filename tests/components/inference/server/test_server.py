@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 import time
 from collections.abc import Callable
@@ -216,12 +217,13 @@ def test_views_come_as_documents(served: Any) -> None:
 
 @pytest.mark.slow
 def test_a_model_that_cant_be_loaded_ends_the_start(serve: Callable[..., Any], tiny_llama: Path, tmp_path: Path) -> None:
-    shutil.copytree(tiny_llama, tmp_path / "cut")
-    weights = tmp_path / "cut" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-100])
-    server = serve(f"good={tiny_llama}", f"bad={tmp_path / 'cut'}")
-    assert server.process.wait(60) == 1
-    assert server.log.read_text().strip().splitlines()[-1].startswith("lapidar: bad can't be loaded: SafetensorError")
+    """Its files are whole, but its config asks for a layer that they don't have."""
+    config = shutil.copytree(tiny_llama, tmp_path / "taller") / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_bytes()) | {"num_hidden_layers": 9}))
+    server = serve(f"good={tiny_llama}", f"bad={tmp_path / 'taller'}")
+    assert server.process.wait(60) == 2
+    assert "isn't whole" in (said := server.log.read_text().strip().splitlines()[-1])
+    assert said.startswith("lapidar: bad can't be loaded: ")
 
 
 def test_weights_that_cant_be_read_are_told(tmp_path: Path) -> None:
