@@ -121,7 +121,9 @@ def _figures(known: profile.Profile) -> None:
     if known.duplicates:
         st.markdown(f"##### {t('data.duplicates')}")
         st.dataframe(
-            [{t("data.rows"): count, t("data.text"): text} for text, count in known.duplicates], hide_index=True, width="stretch"
+            [{t("data.rows"): count, t("data.text"): safe.visible(text)} for text, count in known.duplicates],
+            hide_index=True,
+            width="stretch",
         )
 
 
