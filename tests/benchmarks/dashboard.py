@@ -2,10 +2,10 @@
 with 50 metrics each, and 1 s for comparing six of them.
 
 The rows go straight into the tables of MLflow's SQLite file. Then a real ``mlflow server`` and a real dashboard serve them; times
-are of the reader by itself, and of a page in a real Chromium from asking for its address until its table or all its charts have
-their colours on the screen: in a browser that has nothing of the dashboard yet, with nothing kept in the dashboard's caches, and
-with everything; and from the click that leads there from another page. ``Streamlit alone`` are pages that show a title and a table
-of as many cells, or charts of as many points, and read nothing: what no page of any Streamlit app comes below.
+are of the reader by itself, and of a page in a real Chromium from asking for its address until its rows, or the marks of all its
+charts, are on the screen: in a browser that has nothing of the dashboard yet, with nothing kept in the dashboard's caches, and with
+everything; and from the click that leads there from another page. ``Streamlit alone`` are pages that show a title and a table of
+as many cells, or charts of as many points, and read nothing: what no page of any Streamlit app comes below.
 
 Usage: ``dashboard.py [--runs 10000] [--home FOLDER] [--repeats 5]``; prints a Markdown table. A given home is kept and used again.
 """
