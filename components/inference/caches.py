@@ -14,6 +14,7 @@ import torch
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 KeyValue = tuple[torch.Tensor, torch.Tensor]  # of one layer, each [heads, tokens, width]
+_UNUSED = 16  # floats behind a multiple of a stride: an odd number of cache lines, since powers of two would share their places
 
 
 class Prefix:
@@ -171,9 +172,10 @@ class Slots(Cache):  # type: ignore[misc]
         self.expect(row + 1, room)
         if self._rows > self.rows or self._tokens > self.tokens:
             rows = max(self._rows, 2 * self.rows) if self.rows < self._rows else self.rows
-            tokens = self._tokens if self.stride is None else _pitch(self._tokens, self.stride)
+            across = self.stride is not None
+            tokens = self._tokens if self.stride is None else -(-self._tokens // self.stride) * self.stride
             for layer, like in zip(self.layers, prefix.layers, strict=True):
-                layer.reserve(rows, tokens, like, across=self.stride is not None)
+                layer.reserve(rows, tokens + _UNUSED if across else tokens, like, across)
             self.rows, self.tokens = rows, tokens
         for layer, (keys, values) in zip(self.layers, prefix.layers, strict=True):
             layer.keys[row, :, : prefix.length] = keys
@@ -196,8 +198,3 @@ class Slots(Cache):  # type: ignore[misc]
         for layer in self.layers:
             layer.slots, layer.at, layer.span = slots, lengths, span
         return self
-
-
-def _pitch(tokens: int, stride: int) -> int:
-    """Room for the tokens' multiple of ``stride``, and an odd number of cache lines: powers of two would share their places."""
-    return -(-tokens // stride) * stride + 16

@@ -55,7 +55,10 @@ class Steps:
         """As ``Fused.step``."""
         fused, kernels, rows = self.fused, self._kernels, len(tokens)
         held = np.array(lengths, dtype=np.int64)
-        turns = fused.turns(int(held.max()))
+        last = int(held.max())
+        if last >= slots.tokens:
+            raise IndexError(f"a row's token {last} is put into slots of {slots.tokens}")  # the kernels don't look
+        turns = fused.turns(last)
         wide = max(slots.tokens + STRIDE, fused.layers[0].gate_up[0].shape[0])
         if len(self._scores) < wide:
             self._scores, self._powers = np.empty(wide, np.float32), np.empty(wide, np.int32)

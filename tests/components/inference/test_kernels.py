@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from components.inference import kernels as source
+from components.inference.caches import Prefix, Slots
 from components.inference.engine import Engine, Sampling
 from components.inference.kernels import STRIDE, Kernels, compiled
 from components.settings import Settings
@@ -166,6 +167,28 @@ def test_greedy_answers_are_generates_and_cross_the_slots_borders(stories260k: P
     engine = engine_of(stories260k)
     assert steps_of(engine) is not None
     assert greedy(engine, TEXTS, 90) == [generated(engine, text, 90) for text in TEXTS]
+
+
+def test_rows_that_grow_past_their_slots_get_larger_ones() -> None:
+    """What is behind a stride isn't room: kernels read whole strides, and past the last one somebody else's memory."""
+    slots, prefix = Slots(1, STRIDE), Prefix([(torch.randn(2, 10, 4), torch.randn(2, 10, 4))], 10)
+    for room in (STRIDE - 4, STRIDE, STRIDE + 4, 2 * STRIDE, 2 * STRIDE + 1):
+        slots.put(0, prefix, room)
+        (layer,) = slots.layers
+        assert slots.tokens >= room
+        assert slots.tokens % STRIDE == 0
+        assert layer.keys.shape[2] == layer.values.shape[2] >= slots.tokens
+        assert torch.equal(layer.keys[0, :, :10], prefix.layers[0][0])
+
+
+def test_a_token_behind_the_slots_is_refused(stories260k: Path) -> None:
+    engine = engine_of(stories260k)
+    decoder = engine.decoder()
+    decoder.submit(engine.tokenizer(TEXTS[0]).input_ids, Sampling(4))
+    decoder.step()
+    slots = decoder._slots
+    with pytest.raises(IndexError, match=f"token {slots.tokens} is put into slots of {slots.tokens}"):
+        steps_of(engine).step(slots, [1], [slots.tokens])
 
 
 def test_kernels_that_disagree_are_not_used(stories260k: Path, monkeypatch: pytest.MonkeyPatch) -> None:
