@@ -44,9 +44,9 @@ def page() -> None:
         _choose(ids, [])
     _compare(ids)
     with states.guarded():  # last, since nobody came for the latest runs, which can be added
-        latest = [row.id for row in reading.runs().rows]
-        with place:
-            _choose(ids, latest)
+        if latest := [row.id for row in reading.runs().rows]:
+            with place:
+                _choose(ids, latest)
 
 
 def _compare(ids: list[str]) -> None:
