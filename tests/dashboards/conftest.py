@@ -223,8 +223,10 @@ def visit(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..
 
 
 def settle(page: Any) -> None:
-    """Waits until the page has its title and nothing runs or is stale."""
+    """Waits until the page has its title, and its script has run through and nothing is stale."""
     page.wait_for_selector("h1", timeout=60_000)
-    busy = "[data-testid=stStatusWidget], [data-testid=stSpinner], [data-stale=true], [data-testid=stSkeleton]"
+    busy = "[data-testid=stSpinner], [data-stale=true], [data-testid=stSkeleton]"
     page.wait_for_timeout(300)
-    page.wait_for_function(f"!document.querySelector('{busy}')", timeout=60_000)
+    page.wait_for_function(
+        f"document.querySelector('[data-test-script-state=notRunning]') && !document.querySelector('{busy}')", timeout=60_000
+    )

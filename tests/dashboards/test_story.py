@@ -129,7 +129,6 @@ class Reader:
         """Waits until the script has run through: a key that is pressed earlier is lost."""
         with self.expecting("a page at rest"):
             settle(self.page)
-            self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
 
     def click(self, button: str) -> None:
         with self.expecting(f"a button {button!r}"):
