@@ -200,7 +200,7 @@ def test_among_many_benchmarks_without_a_difference_one_is_seldom_called_differe
         found = family(pairings).values()
         false["each alone"] += min(each.p for each in found) < 0.05
         false["corrected"] += any(not each.difference.low <= 0 <= each.difference.high for each in found)
-    assert false["each alone"] / families > 0.3
+    assert false["each alone"] / families > 0.2  # of ten tests, each exact and so below its 5 %
     assert false["corrected"] / families < 0.08
 
 

@@ -188,7 +188,7 @@ def test_folders_that_are_no_model(lapidar: Cli, tiny_llama: Path, tmp_path: Pat
     shutil.copytree(tiny_llama, broken, dirs_exist_ok=True)
     config = json.loads((broken / "config.json").read_bytes())
     (broken / "config.json").write_text(json.dumps({**config, "vocab_size": 100}))
-    assert "doesn't match the model: it makes token ids up to" in said(broken)
+    assert "config.json says vocab_size=100" in said(broken)
     (broken / "config.json").write_text(json.dumps({**config, "auto_map": {"AutoModel": "code.Model"}}))
     assert "would run the model author's Python code" in said(broken)
     (broken / "config.json").write_text(json.dumps(config))
