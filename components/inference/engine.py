@@ -31,6 +31,8 @@ _MOST_ROWS = 256
 _STEP_COST = 8  # of a generated token, in tokens that are read
 _LEAST_COST = 1 << 11  # of a process's share
 _KEPT_BYTES = 1 << 28  # of keys and values, between two calls
+_NEAR_BYTES = 6 << 20  # of keys and values that each step reads: on a CPU, what stays in the processor's cache until the next one
+_LEAST_ROWS = 16  # fewer take as long as so many, wherever their keys and values are
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,19 @@ class Engine:
             self._made = Forward(self.model, self.pad_id, self.device, self.fuse)
         return self._made
 
-    def decoder(self, batch_tokens: int = BATCH_TOKENS, *, remember: bool = False, slots: Slots | None = None) -> Decoder:
+    def decoder(
+        self,
+        batch_tokens: int = BATCH_TOKENS,
+        *,
+        remember: bool = False,
+        slots: Slots | None = None,
+        most_rows: int = _MOST_ROWS,
+    ) -> Decoder:
         """A decoder to drive step by step, for requests that come and go.
 
         Args:
             remember: keep what was computed for finished answers: for conversations.
+            most_rows: answers that run at once; others wait.
             slots: empty ones, if they aren't to be new.
         """
         return Decoder(
@@ -101,7 +111,7 @@ class Engine:
             context=self.context,
             batch_tokens=batch_tokens,
             prefill_tokens=self._pass_tokens(batch_tokens),
-            most_rows=_MOST_ROWS,
+            most_rows=most_rows,
             remember=remember,
             slots=slots,
         )
@@ -198,10 +208,10 @@ class Engine:
         self, batch_tokens: int, requests: list[tuple[Sequence[int], Sampling, int]], done: Callable[[int], None]
     ) -> list[list[Completion]]:
         """To each (prompt, sampling, position)."""
-        decoder = self.decoder(batch_tokens, slots=self._slots())
         # Longest first, so that memory runs out at once or never; of equal length in the order of their tokens, so that
         # prompts that share a beginning are read together.
-        room = [len(prompt) + sampling.max_new_tokens for prompt, sampling, _ in requests]
+        room = [min(len(prompt) + sampling.max_new_tokens, self.context) for prompt, sampling, _ in requests]
+        decoder = self.decoder(batch_tokens, slots=self._slots(), most_rows=self._rows(max(room, default=1)))
         order = sorted(range(len(requests)), key=lambda i: (-room[i], list(requests[i][0]), i))
         owners = {decoder.submit(*requests[i]): i for i in order}
         answers: list[dict[int, Completion]] = [{} for _ in requests]
@@ -219,6 +229,11 @@ class Engine:
             self._kept = (forward, forward.slots())
         self._kept[1].clear(_KEPT_BYTES)
         return self._kept[1]
+
+    def _rows(self, room: int) -> int:
+        """How many answers of up to ``room`` tokens run at once where all are there from the start."""
+        token = self._forward.token_bytes
+        return _MOST_ROWS if token is None else min(max(_NEAR_BYTES // (room * token), _LEAST_ROWS), _MOST_ROWS)
 
     def _pass_tokens(self, batch_tokens: int) -> int:
         return min(batch_tokens, _CPU_TOKENS) if self.device == "cpu" else batch_tokens

@@ -59,6 +59,12 @@ class Forward:
         """Whether nothing that was copied from the model has changed since."""
         return self.fused is None or self.fused.current
 
+    @property
+    def token_bytes(self) -> int | None:
+        """Of a token's keys and values in all layers, where steps are so short that reading these takes most of their time."""
+        steps = self.fused.steps if self.packs and self.fused is not None else None
+        return None if steps is None else steps.token_bytes
+
     def slots(self) -> Slots:
         """Empty ones, for ``step``."""
         _ = self.packs  # which decides what computes the steps

@@ -27,6 +27,18 @@ class _Both(NamedTuple):
     numpy: Any
 
 
+class _Buffers(NamedTuple):
+    """What a step of so many rows is written to, all [rows, size]; ``more`` is what a residual gains."""
+
+    hidden: _Both
+    normed: _Both
+    more: _Both
+    qkv: _Both
+    attended: _Both
+    gate_up: _Both
+    gated: _Both
+
+
 class Steps:
     """Steps of one model.
 
@@ -45,7 +57,16 @@ class Steps:
         self._eps = np.float32(fused.eps)
         self._no_norms = np.empty((0, fused.width), np.float32)
         self._scores, self._powers = np.empty(0, np.float32), np.empty(0, np.int32)
-        self._buffers: dict[str, torch.Tensor] = {}
+        first, size = fused.layers[0], fused.embedding.shape[1]
+        sizes = (size, size, size, len(first.qkv[0]), fused.heads * fused.width, len(first.gate_up[0]), len(first.gate_up[0]) // 2)
+        self._memory = [torch.empty(0, size) for size in sizes]
+        self._buffers: dict[int, _Buffers] = {}
+
+    @property
+    def token_bytes(self) -> int:
+        """Of a token's keys and values in all layers."""
+        fused = self.fused
+        return int(2 * len(fused.layers) * fused.kv_heads * fused.width * fused.embedding.element_size())
 
     def slots(self) -> Slots:
         """Empty ones, with the memory that the kernels want."""
@@ -59,35 +80,32 @@ class Steps:
         if last >= slots.tokens:
             raise IndexError(f"a row's token {last} is put into slots of {slots.tokens}")  # the kernels don't look
         turns = fused.turns(last)
-        wide = max(slots.tokens + STRIDE, fused.layers[0].gate_up[0].shape[0])
+        wide = max(slots.tokens + STRIDE, len(fused.layers[0].gate_up[0]))
         if len(self._scores) < wide:
             self._scores, self._powers = np.empty(wide, np.float32), np.empty(wide, np.int32)
-        size = fused.embedding.shape[1]
-        hidden, normed, more = (self._buffer(name, rows, size) for name in ("hidden", "normed", "more"))
-        attended = self._buffer("attended", rows, fused.heads * fused.width)
+        hidden, normed, more, qkv, attended, gate_up, gated = self._buffers.get(rows) or self._buffers_of(rows)
         kernels.start(np.array(tokens, dtype=np.int64), fused.embedding.numpy(), self._eps, hidden.numpy, normed.numpy)
         for layer, kept in zip(fused.layers, slots.layers, strict=True):
-            qkv = self._buffer("qkv", rows, len(layer.qkv[0]))
             _product(normed, layer.qkv, qkv)
             norms = self._no_norms if layer.norms is None else layer.norms.numpy()
             keys, values = (part.transpose(2, 3).numpy() for part in (kept.keys, kept.values))
             kernels.attend(qkv.numpy, norms, self._eps, turns, held, keys, values, self._scores, self._powers, attended.numpy)
             _product(attended, layer.out, more)
             kernels.add_norm(hidden.numpy, more.numpy, self._eps, normed.numpy)
-            gate_up = self._buffer("gate_up", rows, len(layer.gate_up[0]))
             _product(normed, layer.gate_up, gate_up)
-            gated = self._buffer("gated", rows, gate_up.torch.shape[1] // 2)
             kernels.gate(gate_up.numpy, self._powers, gated.numpy)
             _product(gated, layer.down, more)
             kernels.add_norm(hidden.numpy, more.numpy, self._eps, normed.numpy)
         return torch.nn.functional.linear(normed.torch, *fused.head)
 
-    def _buffer(self, name: str, rows: int, size: int) -> _Both:
-        """Memory for [rows, size], the same at every step."""
-        held = self._buffers.get(name)
-        if held is None or len(held) < rows or held.shape[1] != size:
-            held = self._buffers[name] = torch.empty(rows, size)
-        return _Both(held[:rows], held[:rows].numpy())
+    def _buffers_of(self, rows: int) -> _Buffers:
+        """The first rows of memory that all steps share."""
+        if rows > len(self._memory[0]):
+            self._memory = [torch.empty(rows, held.shape[1]) for held in self._memory]
+            self._buffers.clear()
+        views = [held[:rows] for held in self._memory]
+        found = self._buffers[rows] = _Buffers(*(_Both(view, view.numpy()) for view in views))
+        return found
 
 
 def _product(left: _Both, right: Pair, out: _Both) -> None:

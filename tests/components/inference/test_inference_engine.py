@@ -236,3 +236,17 @@ def test_greedy_answers_of_quantized_bases_are_generates(
     prompts = [tokenizer.encode(text) for text in ("Once upon a time", "Tom has 3 apples and buys 4", "Lily")]
     expected = [alone(model, prompt, 24) for prompt in prompts]
     assert [c.ids for c in Engine(model, tokenizer).generate(prompts, Sampling(max_new_tokens=24))] == expected
+
+
+def test_no_more_answers_run_at_once_than_a_processor_keeps_near(stories: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokenizer = stories
+    engine = Engine(model, tokenizer, processes=1)
+    steps = engine.decoder().forward.fused.steps  # type: ignore[union-attr]
+    assert steps is not None
+    step, rows = steps.step, list[int]()
+    monkeypatch.setattr(steps, "step", lambda slots, tokens, lengths: rows.append(len(tokens)) or step(slots, tokens, lengths))
+    prompts = [tokenizer("Once upon a time").input_ids] * 150
+    assert len({tuple(c.ids) for c in engine.generate(prompts, Sampling(max_new_tokens=40))}) == 1
+    room = len(prompts[0]) + 40
+    assert max(rows) == (6 << 20) // (room * 5 * 2 * 4 * 8 * 4) < 150
+    assert Engine(model, tokenizer, fuse=False)._rows(room) == 256, "whose steps cost more than what they read"
