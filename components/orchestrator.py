@@ -6,6 +6,7 @@ with a remedy. Sample: ``Orchestrator("http://127.0.0.1:4200").runs(limit=20)[0]
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -25,6 +26,8 @@ STATES: dict[str, list[str]] = {
     "all": [],
 }
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+_BUSY = 503  # nothing was done, and the same question may be asked again: Prefect's database is locked for a moment
+_WAITS = (0.1, 0.4, 1.0)  # seconds
 
 
 class OrchestratorDown(LapidarError):
@@ -134,6 +137,11 @@ class Orchestrator:
         try:
             with httpx.Client(timeout=self._seconds, trust_env=False) as client:
                 answer = client.request(method, f"{self.address}/api{path}", json=body)
+                for wait in _WAITS:
+                    if answer.status_code != _BUSY:
+                        break
+                    time.sleep(wait)
+                    answer = client.request(method, f"{self.address}/api{path}", json=body)
         except httpx.HTTPError as error:
             why = str(error) or type(error).__name__
             raise OrchestratorDown(f"Prefect at {self.address} doesn't answer ({why}); start it: `lapidar up`") from error

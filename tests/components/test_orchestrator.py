@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,30 @@ def test_a_server_that_is_not_there_is_a_sentence_with_a_remedy(tmp_path: Path) 
         address = f"http://127.0.0.1:{taken.getsockname()[1]}"
     with pytest.raises(OrchestratorDown, match=f"Prefect at {address} doesn't answer .*`lapidar up`"):
         Orchestrator(address).runs()
+
+
+@pytest.mark.parametrize(("busy", "done"), [(2, True), (100, False)])
+def test_a_server_that_is_busy_for_a_moment_is_asked_again(busy: int, done: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+
+    class Busy(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.rfile.read(int(self.headers["Content-Length"])))
+            self.send_response(503 if len(asked) <= busy else 200)
+            self.end_headers()
+            self.wfile.write(b'{"status": "ACCEPT"}' if len(asked) > busy else b'{"exception_message": "Service Unavailable"}')
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    monkeypatch.setattr(orchestrator, "_WAITS", (0.01, 0.01, 0.01))
+    with HTTPServer(("127.0.0.1", 0), Busy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        prefect = Orchestrator(f"http://127.0.0.1:{server.server_port}")
+        with nullcontext() if done else pytest.raises(LapidarError, match=r"HTTP 503.*Service Unavailable"):
+            prefect.resume("0")
+        server.shutdown()
+    assert asked == [b"{}"] * (3 if done else 4)
 
 
 def test_a_server_that_never_answers_is_given_up() -> None:

@@ -44,7 +44,7 @@ def test_two_hundred_kills_leave_no_wrong_alias(home: Settings) -> None:
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     assert found["wrong"] == []
     assert sum(found["killed"].values()) == 200
-    assert min(found["killed"].values()) > 20
+    assert min(found["killed"].values()) >= 10, "each kind of command is hit often, as chance has it"
     assert found["lines"] > 20
 
 

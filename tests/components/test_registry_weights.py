@@ -71,6 +71,9 @@ def test_an_upload_that_became_no_version_does_not_block_its_digest(registry: Re
     assert registry.upload("tiny", folders(tmp_path / "m3"), "d1").model_id == right.model_id
 
 
+QUESTION = "Question: Tom has 3 apples and buys 4. How many?"
+
+
 def logits(ref: ModelRef) -> Any:
     import torch
 
@@ -78,7 +81,7 @@ def logits(ref: ModelRef) -> Any:
 
     model, tokenizer = load_model(ref)
     with torch.no_grad():
-        return model(**tokenizer("Question: Tom has 3 apples and buys 4. How many?", return_tensors="pt")).logits
+        return model(**tokenizer(QUESTION, return_tensors="pt")).logits
 
 
 @pytest.fixture
@@ -102,9 +105,10 @@ def trained(tiny_llama: Path, tmp_path: Path) -> tuple[ModelRef, Any]:
 def test_our_copy_is_the_trained_model_where_mlflows_flavor_loses_it(
     registry: Registry, home: Settings, trained: tuple[ModelRef, Any], tmp_path: Path
 ) -> None:
-    """MLflow saves a PEFT model under renamed keys and loads fresh random weights instead, without an error."""
+    """MLflow saves a PEFT model under renamed keys, and transformers loads fresh random weights instead, without an error."""
     import mlflow
     import torch
+    from transformers import AutoModelForCausalLM
 
     from components.models.load import load_tokenizer
 
@@ -125,7 +129,11 @@ def test_our_copy_is_the_trained_model_where_mlflows_flavor_loses_it(
 
     handle = registry.upload("tiny", {"merged": tmp_path / "named"}, "d0")
     copy = registry.download(handle, tmp_path / "copy0")
-    lost = (logits(ModelRef(copy / "merged", None, "")) - wanted).abs().max().item()
+    with pytest.raises(InputError, match=r"isn't whole: 4 of the weights that config\.json asks for aren't there"):
+        logits(ModelRef(copy / "merged", None, ""))
+    fresh = AutoModelForCausalLM.from_pretrained(copy / "merged")
+    with torch.no_grad():
+        lost = (fresh(**tokenizer(QUESTION, return_tensors="pt")).logits - wanted).abs().max().item()
     assert lost > 1e-4
     parity = {"ok": lost <= 1e-4, "reload": {"identical_tokens": False, "max_logit_difference": lost}}
     with pytest.raises(ParityError, match="isn't registered"):

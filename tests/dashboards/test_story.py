@@ -269,7 +269,7 @@ def the_version_answers_until_it_is_stopped(ana: Reader, home: Home) -> None:
                 if speeds.count() == 2:
                     break
                 model.resume()  # for moments only, so that it can't have ended before the click
-                time.sleep(0.02)
+                time.sleep(0.004)
                 model.suspend()
                 ana.page.wait_for_timeout(200)
             assert speeds.count() == 2
