@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -50,7 +51,8 @@ def test_make_run_ends_well_where_only_the_gate_did_not_pass(code: int, made: in
         file.parent.mkdir(parents=True)
         file.write_text(f"#!/bin/sh\n{text}\n")
         file.chmod(0o755)
-    ended = subprocess.run(["make", "run"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    plain = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    ended = subprocess.run(["make", "run"], cwd=tmp_path, env=plain | {"LC_ALL": "C"}, capture_output=True, text=True, check=False)
     assert ended.returncode == made
     assert ended.stdout == "run quickstart\n"
     assert ("Error" in ended.stderr) == (made != 0)
