@@ -136,12 +136,11 @@ class Orchestrator:
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         try:
             with httpx.Client(timeout=self._seconds, trust_env=False) as client:
-                answer = client.request(method, f"{self.address}/api{path}", json=body)
-                for wait in _WAITS:
-                    if answer.status_code != _BUSY:
-                        break
+                for wait in (0.0, *_WAITS):
                     time.sleep(wait)
                     answer = client.request(method, f"{self.address}/api{path}", json=body)
+                    if answer.status_code != _BUSY:
+                        break
         except httpx.HTTPError as error:
             why = str(error) or type(error).__name__
             raise OrchestratorDown(f"Prefect at {self.address} doesn't answer ({why}); start it: `lapidar up`") from error

@@ -24,9 +24,10 @@ from components.benchmarks._source import Source
 from components.benchmarks._task import StoredConfig, chosen, metric_list
 from components.data.records import Record
 from components.errors import InputError
+from components.judges.verdicts import RATINGS
 
 METRICS = ("score", "turn_1", "turn_2")
-RANGE = (1.0, 10.0)
+RANGE = RATINGS
 """Between which every score lies; other benchmarks' scores lie between 0 and 1."""
 _NEEDS_REFERENCE = ("math", "reasoning", "coding")
 

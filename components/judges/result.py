@@ -31,6 +31,7 @@ from components.judges.comparing import Judged, judge_items
 from components.judges.diagnosis import diagnose
 from components.judges.items import Item, Prompt, pairs
 from components.judges.journal import Journal
+from components.judges.verdicts import RATINGS
 from components.settings import Settings, device_class
 from components.store import Store, stage_key
 
@@ -266,7 +267,7 @@ def _scores(judged: Sequence[Judged], mode: str) -> dict[str, Any] | None:
     if len(by_side["a"]) < 2:
         return None
     seen = [score for values in by_side.values() for score in values]
-    span = (1.0, 10.0) if mode == "rubric" else (min(seen), max(seen))  # a reward has no bounds but those that are seen
+    span = RATINGS if mode == "rubric" else (min(seen), max(seen))  # a reward has no bounds but those that are seen
     if span[0] == span[1]:
         return None
     return {side: asdict(bootstrap_mean(values, bounds=span)) for side, values in by_side.items()}

@@ -14,6 +14,8 @@ Side = Literal["a", "b", "tie"]
 Order = Literal["ab", "ba"]
 _PAIRWISE: dict[str, Position] = {"A": "first", "B": "second", "C": "tie"}
 _VERDICT = re.compile(r"\[\[([^\[\]]*)\]\]")
+RATINGS = (1.0, 10.0)
+"""Between which a judge's ratings lie."""
 
 
 def pairwise(output: str, cut: bool = False) -> Position | None:
@@ -45,7 +47,7 @@ def rating(output: str, cut: bool = False, whole: bool = True) -> float | None:
     form = r"[0-9]{1,2}" if whole else r"[0-9]{1,2}(?:\.[0-9]+)?"
     if not found or cut or not re.fullmatch(form, text := found[-1].strip()):
         return None
-    return float(text) if 1 <= float(text) <= 10 else None
+    return float(text) if RATINGS[0] <= float(text) <= RATINGS[1] else None
 
 
 def side(position: Position | None, order: Order) -> Side | None:
