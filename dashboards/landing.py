@@ -10,10 +10,8 @@ from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote, urlsplit
 
-import streamlit as st
-
 from dashboards.navigation import VIEWS
-from dashboards.session import base, secure
+from dashboards.session import base, cookie_name, secure
 
 if TYPE_CHECKING:
     from starlette.datastructures import Headers
@@ -77,7 +75,7 @@ def page_of(address: str) -> str:
 def _kept(headers: Headers) -> str:
     """The cookie's value."""
     try:
-        found = SimpleCookie(headers.get("cookie", "")).get(_name())
+        found = SimpleCookie(headers.get("cookie", "")).get(cookie_name("asked"))
     except CookieError:
         return ""
     return unquote(found.value) if found is not None else ""
@@ -87,9 +85,4 @@ def _cookie(page: str, secured: bool) -> str:
     """The header that keeps a page, or forgets it where there is none."""
     lasts = _LASTS if page else 0
     where = f"Max-Age={lasts}; Path={base() or '/'}; HttpOnly; SameSite=Lax"
-    return f"{_name()}={quote(page, safe='')}; {where}{'; Secure' if secured else ''}"
-
-
-def _name() -> str:
-    """The cookie's name; ports of one machine share cookies."""
-    return f"lapidar_asked_{st.get_option('server.port')}"
+    return f"{cookie_name('asked')}={quote(page, safe='')}; {where}{'; Secure' if secured else ''}"

@@ -39,7 +39,7 @@ export default function ({ data, parentElement }) {
 
 def token() -> str | None:
     """What the reader's browser shows as its session."""
-    return st.context.cookies.get(_name())
+    return st.context.cookies.get(cookie_name("session"))
 
 
 def begin(ticket: str) -> None:
@@ -76,7 +76,13 @@ async def _take(request: Request) -> Response:
     answer = JSONResponse({"ok": True}, headers={"Cache-Control": "no-store"})
     only_https = secure(request.url.scheme, request.headers)
     answer.set_cookie(
-        _name(), session, max_age=int(sign_ins.LASTS), path=base() or "/", secure=only_https, httponly=True, samesite="strict"
+        cookie_name("session"),
+        session,
+        max_age=int(sign_ins.LASTS),
+        path=base() or "/",
+        secure=only_https,
+        httponly=True,
+        samesite="strict",
     )
     return answer
 
@@ -95,9 +101,9 @@ async def _ticket(request: Request) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _name() -> str:
-    """The cookie's name. Ports of one machine share cookies, and two dashboards mustn't sign each other's readers out."""
-    return f"lapidar_session_{st.get_option('server.port')}"
+def cookie_name(what: str) -> str:
+    """A cookie's name. Ports of one machine share cookies, and two dashboards mustn't sign each other's readers out."""
+    return f"lapidar_{what}_{st.get_option('server.port')}"
 
 
 def base() -> str:

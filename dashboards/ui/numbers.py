@@ -14,8 +14,14 @@ from dashboards.ui.text import language, t
 
 _COLOURS = {"pass": "green", "fail": "red", "unknown": "orange"}
 _ICONS = {"pass": ":material/check_circle:", "fail": ":material/cancel:", "unknown": ":material/help:"}
-
-
+_STATES = {
+    "running": ("blue", "play_circle"),
+    "finished": ("green", "check_circle"),
+    "ran": ("green", "check_circle"),
+    "cached": ("gray", "history"),
+    "failed": ("red", "cancel"),
+    "killed": ("orange", "bolt"),
+}
 _SIGNS = {"en": (".", ","), "pt_BR": (",", ".")}
 _SWAP = str.maketrans(".,", ",.")
 
@@ -122,13 +128,10 @@ def check(name: str, what: Literal["check", "asks"] = "check") -> str:
 
 def state(found: str) -> str:
     """The reader's word for a run's or stage's state."""
-    known = found if found in ("running", "finished", "ran", "cached", "failed", "killed") else "waiting"
-    return t(f"ui.status_{known}")
+    return t(f"ui.status_{found if found in _STATES else 'waiting'}")
 
 
 def status(found: str) -> str:
     """A run's or stage's state as a Markdown badge."""
-    colours = {"running": "blue", "finished": "green", "ran": "green", "cached": "gray", "failed": "red", "killed": "orange"}
-    icons = {"running": "play_circle", "finished": "check_circle", "ran": "check_circle", "cached": "history"}
-    icons |= {"failed": "cancel", "killed": "bolt"}
-    return f":{colours.get(found, 'gray')}-badge[:material/{icons.get(found, 'schedule')}: {state(found)}]"
+    colour, icon = _STATES.get(found, ("gray", "schedule"))
+    return f":{colour}-badge[:material/{icon}: {state(found)}]"
