@@ -17,17 +17,17 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from components import events, methods
 from components.artifacts import Inputs
 from components.errors import InputError, LapidarError, StageFailed, StageKilled
+from components.main_module import main_hidden
 
 _PR_SET_PDEATHSIG = 1
 _SIGKILL = 9
@@ -102,7 +102,7 @@ def warm_up() -> None:
     """Starts the warm parent now, so that its imports overlap with other work. Costs nothing if it runs already."""
     context = _context()
     process = context.Process(target=_nothing)
-    with _main_hidden():
+    with main_hidden():
         process.start()
 
 
@@ -152,7 +152,7 @@ def run(job: Job, on_events: Callable[[list[dict[str, Any]]], None] | None = Non
 def _start(job: Job, number: int) -> _Child:
     receiver, sender = _context().Pipe(duplex=False)
     process = _context().Process(target=_child, args=(job, number, sender), name=f"lapidar-{job.section}-{job.method}")
-    with _main_hidden():
+    with main_hidden():
         process.start()
     sender.close()
     return _Child(process, receiver)
@@ -184,17 +184,6 @@ def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["components._warm"])
     return context
-
-
-@contextmanager
-def _main_hidden() -> Iterator[None]:
-    """Keeps multiprocessing from importing the parent's main module in every child: seconds for nothing."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
 
 
 def _nothing() -> None:

@@ -13,6 +13,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +24,8 @@ from components.config import MethodConfig
 from components.contamination import wording
 from components.contamination.corpus import BLOCK_BYTES, Broken, Raw, Source, blocks, parse
 from components.contamination.items import Detector, Item
-from components.errors import InputError
+from components.errors import InputError, StageKilled
+from components.main_module import main_hidden
 
 KEPT = 3
 """Rows that are kept for each item and method."""
@@ -104,6 +106,7 @@ def scan(
 
     Raises:
         InputError: if a file breaks off or a row is wrong. Names both, and where the matches before it are kept.
+        StageKilled: if a process died.
     """
     found = Scanned()
     job.work.mkdir(parents=True, exist_ok=True)
@@ -121,6 +124,11 @@ def scan(
                     on_progress(length)
         except Broken as error:
             raise _stopped(found, job, f"{source.path}, behind row {lines}, {error}") from error
+        except BrokenProcessPool as error:
+            raise StageKilled(
+                f"one of {workers} processes that looked through {source.path} behind row {lines} was killed, which is how a "
+                "system without free memory ends them; run again: what is checked is kept"
+            ) from error
     return found
 
 
@@ -151,7 +159,9 @@ def _results(raws: Iterator[Raw], job: Job, workers: int) -> Iterator[tuple[int,
             except InputError as error:
                 broken = error
             if raw is not None:
-                waiting.append((len(raw.data), pool.submit(_in_child, raw)))
+                with main_hidden():  # a pool starts its processes when it is given work
+                    future = pool.submit(_in_child, raw)
+                waiting.append((len(raw.data), future))
             while waiting and (raw is None or len(waiting) > workers + 1):
                 length, future = waiting.popleft()
                 yield length, future.result()

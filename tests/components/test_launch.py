@@ -21,6 +21,7 @@ from components import events, launch
 from components.artifacts import DatasetRef, Inputs, ModelRef
 from components.errors import InputError, StageFailed, StageKilled
 from components.launch import Job
+from components.main_module import main_hidden
 from components.recipe import Recipe
 
 PRETRAIN = {"max_steps": 60, "checkpoint_every": 10, "logging_every": 5}
@@ -282,7 +283,7 @@ def test_the_warm_parent_can_be_ended() -> None:
 def run_in_child(code: str) -> int:
     """Exit code of Python code in a process forked from the warm parent."""
     process = launch._context().Process(target=exec, args=(code,))
-    with launch._main_hidden():
+    with main_hidden():
         process.start()
     process.join()
     return int(process.exitcode)

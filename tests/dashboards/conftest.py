@@ -34,6 +34,12 @@ Opener = Callable[..., AppTest]
 HOSTILE = "<img src=http://evil.invalid/x.png> ![x](http://evil.invalid/y.png) [a](javascript:alert(1)) :red[b] $x$"
 
 
+@pytest.fixture(autouse=True)
+def the_main_module_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streamlit puts the script that it runs in the main module's place and leaves it there, for every test that follows."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+
+
 def open_view(name: str, **query: str) -> AppTest:
     """A page of the dashboard by its view's name, with what its address says. Streamlit's own switch takes files only."""
     page = AppTest.from_file(str(SCRIPT), default_timeout=60)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -16,7 +19,7 @@ from components.contamination.detectors import exact
 from components.contamination.items import Item
 from components.contamination.scan import Job, Scanned, scan
 from components.contamination.suite import Benchmark
-from components.errors import InputError
+from components.errors import InputError, StageKilled
 
 QUESTION = "Ann walks 3 miles to school on Monday and 5 miles on Tuesday. How far did she walk?"
 ROWS = [{"id": f"r{i}", "prompt": f"Question {i}: what is {i} and {i}?", "completion": str(i)} for i in range(300)]
@@ -143,6 +146,27 @@ def test_blocks_processes_and_repetition_change_nothing(tmp_path: Path) -> None:
     assert ways[0] == ways[1] == ways[2]
     assert places(ways[0]) == [("rows.jsonl", 171), ("rows.jsonl", 471), ("rows.jsonl", 601)]
     assert ways[0].counts == {("exact", 0): 3}
+
+
+def test_processes_do_not_need_the_main_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    main = ModuleType("__main__")
+    main.__file__ = str(tmp_path / "main.py")
+    Path(main.__file__).write_text("raise RuntimeError('this script runs only in the program that began it')")
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    (tmp_path / "rows.jsonl").write_bytes(lines())
+    assert places(scanned(tmp_path / "rows.jsonl", tmp_path / "work", workers=2)) == [("rows.jsonl", 171)]
+    assert sys.modules["__main__"] is main
+
+
+class Deadly:
+    def __reduce__(self) -> Any:
+        return os._exit, (9,)
+
+
+def test_a_killed_process_is_told(tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(lines())
+    with pytest.raises(StageKilled, match=r"one of 2 processes .*rows\.jsonl behind row 0 was killed.*run again"):
+        scanned(tmp_path / "rows.jsonl", tmp_path / "work", workers=2, fields=(Deadly(),))
 
 
 def test_a_long_row_is_shown_around_the_match(tmp_path: Path) -> None:
