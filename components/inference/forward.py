@@ -20,6 +20,7 @@ from components.inference.fused import Fused
 from components.inference.layout import NOWHERE, Layout, layout, visible
 from components.inference.prefixes import Row, chain
 from components.inference.weights import supports
+from components.models.precision import activations_left
 
 _log = logging.getLogger(__name__)
 
@@ -89,13 +90,16 @@ class Forward:
         return True
 
     def _difference(self) -> float:
-        """Largest difference of logits between the plain way and ours, on two branches behind a prefix and one more token."""
+        """Largest difference of logits between the plain way and ours, on two branches behind a prefix and one more token.
+
+        Activations aren't rounded meanwhile: a bit of a sum would make the difference of a right way as large as a wrong one's.
+        """
         vocabulary = int(self.model.config.get_text_config().vocab_size)
         window = getattr(self.model.config.get_text_config(), "sliding_window", None) or 0
         ids = np.random.Generator(np.random.Philox(0)).integers(0, vocabulary, 12 + (window if window <= 256 else 0)).tolist()
         branches = [[*ids, 1, 2], [*ids, 3, 4], ids[:5]]
-        plain = self.whole(branches, [[len(b) - 2, len(b) - 1] for b in branches])
-        with torch.inference_mode():
+        with activations_left(self.model), torch.inference_mode():
+            plain = self.whole(branches, [[len(b) - 2, len(b) - 1] for b in branches])
             _, cache = self.rows([Row(0, [ids[:4]], [-1], [0])], [None], [[]])
             start = cache.prefix(0, None, 4)
             tree = Row(4, [ids[4:], [1, 2], [3, 4]], [-1, 0, 0], [4, len(ids), len(ids)])

@@ -7,7 +7,8 @@ is what ``pack`` stores, weight by weight, and what a stored model computes with
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -127,6 +128,43 @@ def is_packed(model: Any) -> bool:
     config = getattr(getattr(getattr(model, "hf_quantizer", None), "quantization_config", None), "quantization_config", None)
     groups = getattr(config, "config_groups", None) or {}
     return bool(groups) and all(group.input_activations is None for group in groups.values())
+
+
+def rounds_activations(model: Any) -> bool:
+    """Whether a loaded model computes with rounded activations (W8A8, FP8).
+
+    Such a model amplifies the last bit of a sum: an activation near the border of two steps falls to the other, and logits jump.
+    """
+    return any(scheme.input_activations is not None for _, scheme in _schemes(model))
+
+
+@contextmanager
+def activations_left(model: Any) -> Iterator[None]:
+    """Computes without rounding activations meanwhile, where each token's are rounded by themselves.
+
+    What is left is a function without jumps, so that two ways of computing it can be compared closely. Rounded by a scale that
+    all tokens of a batch share, they would make a token's result depend on its neighbours: those stay as they are.
+    """
+    own = [module for module, scheme in _schemes(model) if scheme.input_activations is not None and not _shared(scheme)]
+    before = [getattr(module, "quantization_enabled", True) for module in own]
+    for module in own:
+        module.quantization_enabled = False
+    try:
+        yield
+    finally:
+        for module, enabled in zip(own, before, strict=True):
+            module.quantization_enabled = enabled
+
+
+def _schemes(model: Any) -> Iterator[tuple[Any, Any]]:
+    for module in model.modules():
+        if (scheme := getattr(module, "quantization_scheme", None)) is not None:
+            yield module, scheme
+
+
+def _shared(scheme: Any) -> bool:
+    kinds = [some for some in (scheme.input_activations, scheme.output_activations) if some is not None]
+    return any(kind.dynamic is True and kind.strategy in ("tensor", "channel") for kind in kinds)
 
 
 def unpack(model: Any) -> int:
