@@ -14,12 +14,12 @@ from typing import Any, Literal
 from components import floors as stored_floors
 from components import noise
 from components.artifacts import Estimate
+from components.bounded import UNIT, Bounds
 from components.data import records
 from components.errors import InputError
 from components.noise import Floor, Floors
 from components.paired import ALPHA, Paired, Pairing, family
 from components.settings import Settings
-from components.statistics import UNIT, Bounds
 
 ITEMS = "items.jsonl"
 Item = Mapping[str, Any]

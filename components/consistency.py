@@ -36,7 +36,7 @@ class Votes:
         reads: one an answer, in their order.
         counts: votes by value, most first; what couldn't be read has none.
         winners: values with most votes: several in a tie, none if nothing could be read.
-        share: votes of a winner among all answers, with Wilson's interval: how consistent the model is with itself.
+        share: votes of a winner among all answers, with Clopper and Pearson's interval: how consistent the model is with itself.
         pass_at: k → probability that one of k answers is right; empty where the right answer isn't known.
         majority_at: k → probability that the majority of k answers is right; likewise.
     """
@@ -79,7 +79,7 @@ def vote(texts: Sequence[str], reader: str, target: str | None = None) -> Votes:
     Raises:
         InputError: for another reader, or no answers.
     """
-    from components.statistics import wilson
+    from components.statistics import rate
 
     if reader not in READERS:
         raise InputError(f"answers can't be read by {reader!r}; there are {', '.join(READERS)}")
@@ -105,7 +105,7 @@ def vote(texts: Sequence[str], reader: str, target: str | None = None) -> Votes:
         tuple(reads),
         counts,
         winners,
-        wilson(most, len(texts)),
+        rate(most, len(texts)),
         {k: pass_at_k(len(texts), good, k) for k in ks},
         {k: expected_majority(judged, k) for k in ks},
     )

@@ -14,12 +14,10 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 from components.artifacts import Estimate
+from components.bounded import UNIT, Bounds, Mean
 from components.errors import InputError
 from components.statistics import (
     RESAMPLES,
-    UNIT,
-    Bounds,
-    alike,
     all_equal,
     check,
     detectable_difference,
@@ -41,7 +39,7 @@ class Paired:
     Attributes:
         difference: mean difference with the interval that decides: for scores of 0 and 1 the adjusted Wald interval of Bonett
             and Price (2012), which holds zero besides wherever McNemar's exact test doesn't reject it; the BCa bootstrap's for
-            others, and ``statistics.alike`` where all differences are equal; at the level ``confidence``.
+            others, and that of ``bounded.Mean`` where all differences are equal; at the level ``confidence``.
         bootstrap: the BCa bootstrap's interval (Efron 1987) at the same level.
         wins, losses: items on which the first model scores higher, lower.
         mcnemar: exact p-value of McNemar's test; None for scores other than 0 and 1.
@@ -181,7 +179,7 @@ def _paired(pairing: Pairing, confidence: float, p: float, adjusted: float, size
 class _Bootstrap:
     """Resampled means of one list of differences, with BCa intervals of any level and the p-values that belong to them.
 
-    Differences that are all equal have no spread to resample; theirs is the interval of ``statistics.alike``.
+    Differences that are all equal have no spread to resample; theirs is the interval of ``bounded.Mean``.
 
     Args:
         span: largest difference that there can be.
@@ -193,9 +191,10 @@ class _Bootstrap:
 
         self._values = np.asarray(values, dtype=float)
         self._mean, centred = float(self._values.mean()), self._values - self._values.mean()
-        self._span, self._constant = span, all_equal(values)
+        self._constant = all_equal(values)
         self.deviation = 0.0 if self._constant else float(self._values.std(ddof=1))
         if self._constant:
+            self._equal = Mean([self._mean] * len(values), (-span, span))
             return
         self._means = np.sort(self._resample(np.random.default_rng(seed)))
         self._bias = float(norm.ppf(self._below(self._mean)))
@@ -228,17 +227,15 @@ class _Bootstrap:
 
         n = len(self._values)
         if self._constant:
-            return alike(self._mean, n, (-self._span, self._span), confidence)
+            return self._equal.interval(confidence)
         z = self._bias + norm.ppf(np.array([1 - confidence, 1 + confidence]) / 2)
         low, high = np.quantile(self._means, norm.cdf(self._bias + z / (1 - self._acceleration * z)))
         return Estimate(self._mean, min(float(low), self._mean), max(float(high), self._mean), n)
 
     def p_value(self, null: float) -> float:
-        """The level at which an end of the interval meets ``null``: the BCa formula, or that of ``alike``, solved for it."""
+        """The level at which an end of the interval meets ``null``: the BCa formula, solved for it."""
         if self._constant:
-            end = -self._span if null < self._mean else self._span
-            other = (null - self._mean) / (end - self._mean) if end != self._mean else float(null != self._mean)
-            return float(min(1.0, 2 * max(0.0, 1 - other) ** len(self._values)))
+            return self._equal.p_value(null)
         from scipy.stats import norm
 
         z = float(norm.ppf(self._below(null))) - self._bias

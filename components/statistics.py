@@ -6,36 +6,57 @@ import math
 from collections.abc import Sequence
 
 from components.artifacts import Estimate
+from components.bounded import UNIT, Bounds, Mean
 from components.errors import LapidarError
 
 RESAMPLES = 10_000
-Bounds = tuple[float, float]
-UNIT: Bounds = (0.0, 1.0)
-_Z = 1.959963984540054  # two-sided 95 % of the normal distribution
 
 
-def wilson(successes: float, n: int) -> Estimate:
-    """Wilson's score interval for a rate (Wilson 1927; no continuity correction).
+def rate(successes: float, n: int, confidence: float = 0.95) -> Estimate:
+    """Clopper and Pearson's interval for a rate (1934): exact, so that few items and rates near 0 and 1 don't look too sure.
 
-    >>> wilson(0, 10).high > 0.2, wilson(10, 10).low < 0.8
-    (True, True)
+    >>> found = rate(16, 16)
+    >>> round(found.low, 3), found.value, found.high
+    (0.794, 1.0, 1.0)
+
+    Args:
+        successes: of the items; half ones count as such.
 
     Raises:
         LapidarError: if there is no item, or more successes than items.
     """
     if n < 1 or not 0 <= successes <= n:
         raise LapidarError(f"a rate of {successes} in {n} items isn't defined; it needs at least one item")
-    rate, z2 = successes / n, _Z**2
-    centre = (rate + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z * math.sqrt(rate * (1 - rate) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return Estimate(rate, max(0.0, min(rate, centre - half)), min(1.0, max(rate, centre + half)), n)
+    from scipy.special import betaincinv
+
+    alpha = (1 - confidence) / 2
+    low = float(betaincinv(successes, n - successes + 1, alpha)) if successes else 0.0
+    high = float(betaincinv(successes + 1, n - successes, 1 - alpha)) if successes < n else 1.0
+    return Estimate(successes / n, low, high, n)
 
 
-def bootstrap_mean(values: Sequence[float], seed: int = 0, bounds: Bounds = UNIT) -> Estimate:
-    """Mean with a BCa bootstrap interval (Efron 1987), or that of ``alike`` where there is no spread to resample.
+def mean(values: Sequence[float], bounds: Bounds = UNIT) -> Estimate:
+    """Mean of item scores with an interval that holds its level: that of ``rate`` if all are 0 or 1, else of ``bounded.Mean``.
+
+    >>> found = mean([0.5, 0.5, 0.5, 1.0, 0.5])
+    >>> round(found.low, 3), found.value, round(found.high, 3)
+    (0.275, 0.6, 0.858)
 
     Args:
-        bounds: between which single values can lie; only asked for where all are equal.
+        bounds: between which a single score can lie, 0 and 1 for most.
+
+    Raises:
+        LapidarError: if there are no values, or some outside their bounds.
+    """
+    check(values)
+    return rate(sum(values), len(values)) if bounds == UNIT and is_binary(values) else Mean(values, bounds).interval()
+
+
+def bootstrap_mean(values: Sequence[float], bounds: Bounds, seed: int = 0) -> Estimate:
+    """Mean of values without bounds (losses, rewards) with a BCa bootstrap interval (Efron 1987); those with bounds have ``mean``.
+
+    Args:
+        bounds: between which values are taken to lie where all are equal, so that there is no spread to resample.
 
     Raises:
         LapidarError: if there are no values, or equal ones outside their bounds.
@@ -44,51 +65,14 @@ def bootstrap_mean(values: Sequence[float], seed: int = 0, bounds: Bounds = UNIT
     from scipy.stats import bootstrap
 
     check(values)
-    array = np.asarray(values, dtype=float)
     if all_equal(values):
-        return alike(float(array[0]), len(array), bounds)
-    mean = float(array.mean())
+        return Mean([values[0]] * len(values), bounds).interval()
+    array = np.asarray(values, dtype=float)
+    average = float(array.mean())
     batch = max(1, 4_000_000 // len(array))
     found = bootstrap((array,), np.mean, n_resamples=RESAMPLES, batch=batch, method="BCa", rng=np.random.default_rng(seed))
     low, high = float(found.confidence_interval.low), float(found.confidence_interval.high)
-    return Estimate(mean, min(low, mean), max(high, mean), len(array))
-
-
-def alike(value: float, n: int, bounds: Bounds = UNIT, confidence: float = 0.95) -> Estimate:
-    """Mean of ``n`` equal scores: a few equal items must not look certain, so the interval has a width.
-
-    That no item differed bounds the share of those that would: at most ``1 - (α/2)^(1/n)`` (Clopper and Pearson 1934, for no
-    such item in ``n``). At worst all of these lie at one end of what a score can be. Exact for any distribution between the
-    bounds; for scores of 0 it is Clopper and Pearson's own interval.
-
-    >>> found = alike(7.0, 80, (1.0, 10.0))
-    >>> round(found.low, 3), found.value, round(found.high, 3)
-    (6.73, 7.0, 7.135)
-
-    Args:
-        bounds: least and largest possible score.
-
-    Raises:
-        LapidarError: if the value lies outside the bounds.
-    """
-    low, high = bounds
-    if not low <= value <= high:
-        raise LapidarError(f"scores of {value} lie outside {low:g} to {high:g}, so how far they could spread isn't known")
-    other = 1 - ((1 - confidence) / 2) ** (1 / n)
-    return Estimate(value, value - other * (value - low), value + other * (high - value), n)
-
-
-def mean(values: Sequence[float], seed: int = 0, bounds: Bounds = UNIT) -> Estimate:
-    """Mean of item scores: Wilson's interval if all are 0 or 1, that of ``alike`` if all are equal, else the bootstrap's.
-
-    Args:
-        bounds: between which a single score can lie, 0 and 1 for most.
-
-    Raises:
-        LapidarError: if there are no values, or equal ones outside their bounds.
-    """
-    check(values)
-    return wilson(sum(values), len(values)) if bounds == UNIT and is_binary(values) else bootstrap_mean(values, seed, bounds)
+    return Estimate(average, min(low, average), max(high, average), len(array))
 
 
 def mcnemar(a: Sequence[float], b: Sequence[float]) -> float:

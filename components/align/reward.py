@@ -80,18 +80,18 @@ def _pair_accuracy(model: Any, tokenizer: Any, pairs: list[Any]) -> dict[str, An
     """Share of pairs whose chosen answer scores higher, and the same for preferring the shorter or the longer answer."""
     from dataclasses import asdict
 
-    from components.statistics import wilson
+    from components.statistics import mean
 
-    right = {"accuracy": 0.0, "prefer_shorter": 0.0, "prefer_longer": 0.0}
+    right: dict[str, list[float]] = {"accuracy": [], "prefer_shorter": [], "prefer_longer": []}
     for pair in pairs:
         chosen, rejected = (
             _score(model, tokenizer, pair["prompt"] + pair[side], pair.get("tools")) for side in ("chosen", "rejected")
         )
         lengths = [len(pair[side][0]["content"]) for side in ("chosen", "rejected")]
-        right["accuracy"] += float(chosen > rejected)
-        right["prefer_shorter"] += 0.5 if lengths[0] == lengths[1] else float(lengths[0] < lengths[1])
-        right["prefer_longer"] += 0.5 if lengths[0] == lengths[1] else float(lengths[0] > lengths[1])
-    return {name: asdict(wilson(count, len(pairs))) for name, count in right.items()}
+        right["accuracy"].append(float(chosen > rejected))
+        right["prefer_shorter"].append(0.5 if lengths[0] == lengths[1] else float(lengths[0] < lengths[1]))
+        right["prefer_longer"].append(0.5 if lengths[0] == lengths[1] else float(lengths[0] > lengths[1]))
+    return {name: asdict(mean(scores)) for name, scores in right.items()}
 
 
 def _score(model: Any, tokenizer: Any, messages: list[dict[str, str]], tools: str | None = None) -> float:

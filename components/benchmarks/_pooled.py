@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean, variance
 
 from components.artifacts import Estimate
-from components.statistics import mean, wilson
+from components.statistics import mean, rate
 
 _Z = 1.959963984540054  # two-sided 95 % of the normal distribution
 
@@ -19,8 +19,8 @@ _Z = 1.959963984540054  # two-sided 95 % of the normal distribution
 def ratio(parts: Sequence[float], wholes: Sequence[float]) -> Estimate:
     """Sum of the parts over sum of the wholes, e.g. instructions followed of those given; an item is drawn with all its own.
 
-    The interval is linearised (Cochran 1977, eq. 2.39). It is never narrower than Wilson's for as many whole items at the
-    value's own rate where items don't differ at all, which would give none.
+    The interval is linearised (Cochran 1977, eq. 2.39). It is that of ``statistics.rate`` for as many whole items where items don't
+    differ at all, which would give none.
 
     >>> ratio([1, 1], [1, 3]).value
     0.5
@@ -29,7 +29,7 @@ def ratio(parts: Sequence[float], wholes: Sequence[float]) -> Estimate:
     value = sum(parts) / sum(wholes)
     spread = [(part - value * whole) / size for part, whole in zip(parts, wholes, strict=True)]
     if n == 1 or not any(spread):
-        plain = wilson(value * n, n)
+        plain = rate(value * n, n)
         return Estimate(value, plain.low, plain.high, n)
     half = _Z * math.sqrt(sum(s * s for s in spread) / (n - 1) / n)
     return Estimate(value, max(0.0, value - half), min(1.0, value + half), n)

@@ -40,7 +40,7 @@ def agreement(one: Sequence[Hashable], other: Sequence[Hashable], seed: int = 0)
     """
     import numpy as np
 
-    from components.statistics import wilson
+    from components.statistics import rate
 
     if len(one) != len(other) or not one:
         raise LapidarError(f"{len(one)} verdicts can't be held against {len(other)}; both raters must rate the same items")
@@ -50,10 +50,10 @@ def agreement(one: Sequence[Hashable], other: Sequence[Hashable], seed: int = 0)
     draws = np.random.default_rng(seed).multinomial(n, np.bincount(a * size + b, minlength=size * size) / n, RESAMPLES)
     tables = draws.reshape(-1, size, size)
     values = _kappa(tables.trace(axis1=1, axis2=2) / n, (tables.sum(2) * tables.sum(1)).sum(1) / n**2)
-    rate, chance = float((a == b).mean()), _chance(one, other)
-    value = float(_kappa(np.array(rate), np.array(chance)))
+    same, chance = int((a == b).sum()), _chance(one, other)
+    value = float(_kappa(np.array(same / n), np.array(chance)))
     low, high = (float(np.quantile(values, q)) for q in (0.025, 0.975))
-    return Agreement(wilson(int((a == b).sum()), n), chance, Estimate(value, min(low, value), max(high, value), n))
+    return Agreement(rate(same, n), chance, Estimate(value, min(low, value), max(high, value), n))
 
 
 def _chance(one: Sequence[Hashable], other: Sequence[Hashable]) -> float:

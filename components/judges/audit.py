@@ -24,7 +24,7 @@ from components.judges.asking import family
 from components.judges.comparing import Judged
 from components.judges.items import Item
 from components.judges.verdicts import Side
-from components.statistics import bootstrap_mean, holm, mean, wilson
+from components.statistics import holm, mean, rate
 
 if TYPE_CHECKING:
     from components.judges.logistic import Array
@@ -157,7 +157,7 @@ def audit(judged: Sequence[Judged], judge_family: str | None = None, seed: int =
     opinions = [opinion for one in judged for opinion in one.opinions.values()]
     return Audit(
         items=len(judged),
-        unparsed=wilson(len(judged) - len(parsed), len(judged)),
+        unparsed=rate(len(judged) - len(parsed), len(judged)),
         cut=sum(opinion.cut for opinion in opinions),
         errors=sum(opinion.error is not None for opinion in opinions),
         decided=sum(one.outcome != "tie" for one in parsed),
@@ -179,8 +179,8 @@ def position(judged: Sequence[Judged]) -> Position:
     leans = [sum({"first": 1, "second": -1}.get(str(o.position), 0) for o in one.opinions.values()) for one in judged]
     first, second = sum(lean > 0 for lean in leans), sum(lean < 0 for lean in leans)
     return Position(
-        consistency=wilson(sum(bool(one.consistent) for one in judged), len(judged)),
-        first=wilson(places.count("first"), len(places)) if places else None,
+        consistency=rate(sum(bool(one.consistent) for one in judged), len(judged)),
+        first=rate(places.count("first"), len(places)) if places else None,
         to_first=first,
         to_second=second,
         p=float(binomtest(first, first + second).pvalue) if first + second else 1.0,
@@ -287,7 +287,7 @@ def injection(judged: Sequence[Judged]) -> Injection | None:
     more = sum(x and not y for x, y in zip(turned, harmless, strict=True))
     less = sum(y and not x for x, y in zip(turned, harmless, strict=True))
     p = float(binomtest(more, more + less, alternative="greater").pvalue) if more + less else 1.0
-    return Injection(wilson(sum(turned), len(whole)), wilson(sum(harmless), len(whole)), p, len(canaries) - len(whole))
+    return Injection(rate(sum(turned), len(whole)), rate(sum(harmless), len(whole)), p, len(canaries) - len(whole))
 
 
 def people(judged: Sequence[Judged], seed: int = 0) -> People | None:
@@ -315,7 +315,7 @@ def win_rate(judged: Sequence[Judged]) -> Estimate | None:
 
 
 def _difference(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
-    return bootstrap_mean([mine - other for mine, other in zip(ours, theirs, strict=True)], bounds=(-1.0, 1.0))
+    return mean([mine - other for mine, other in zip(ours, theirs, strict=True)], bounds=(-1.0, 1.0))
 
 
 def _mean(values: Sequence[float]) -> Estimate | None:
@@ -347,7 +347,7 @@ def _contrast(a: int, b: int) -> float:
 def _longer(verdicts: Sequence[tuple[Item, Side | None]]) -> Estimate | None:
     """Share of the verdicts with a winner, on answers of different lengths, that went to the longer one."""
     won = [(side == "a") == (len(i.a) > len(i.b)) for i, side in verdicts if side in ("a", "b") and len(i.a) != len(i.b)]
-    return wilson(sum(won), len(won)) if won else None
+    return rate(sum(won), len(won)) if won else None
 
 
 def _turned(one: Judged, variant: str) -> bool:

@@ -255,7 +255,7 @@ def _pairs(judged: Sequence[Judged], names: Sequence[str], mode: str) -> list[di
 
 def _scores(judged: Sequence[Judged], mode: str) -> dict[str, Any] | None:
     """Mean rating or reward of each side, over both passes, where the judge gives any; none where all rewards are equal."""
-    from components.statistics import bootstrap_mean
+    from components.statistics import bootstrap_mean, mean
 
     by_side: dict[str, list[float]] = {"a": [], "b": []}
     for one in judged:
@@ -267,10 +267,10 @@ def _scores(judged: Sequence[Judged], mode: str) -> dict[str, Any] | None:
     if len(by_side["a"]) < 2:
         return None
     seen = [score for values in by_side.values() for score in values]
-    span = RATINGS if mode == "rubric" else (min(seen), max(seen))  # a reward has no bounds but those that are seen
-    if span[0] == span[1]:
-        return None
-    return {side: asdict(bootstrap_mean(values, bounds=span)) for side, values in by_side.items()}
+    if mode == "rubric":
+        return {side: asdict(mean(values, RATINGS)) for side, values in by_side.items()}
+    span = (min(seen), max(seen))  # a reward has no bounds but those that are seen
+    return None if span[0] == span[1] else {side: asdict(bootstrap_mean(values, span)) for side, values in by_side.items()}
 
 
 def _ranking(judged: Sequence[Judged], names: Sequence[str], plan: Plan) -> dict[str, Any] | None:

@@ -89,7 +89,7 @@ def increases(
                 after = row_losses(model, rows)
             risen = [a - b for a, b in zip(after, before, strict=True)]
             largest = max(*after, *before)  # a loss has no upper bound: where nothing differs, what is seen has to do
-            found = bootstrap_mean(risen, bounds=(-largest, largest)) if len(risen) > 1 else None
+            found = bootstrap_mean(risen, (-largest, largest)) if len(risen) > 1 else None
             interval = {"low": found.low, "high": found.high} if found is not None else {"low": None, "high": None}
             yield {"part": part, "format": form, "left_out": left, "value": sum(risen) / len(risen), **interval, "n": len(risen)}
 

@@ -53,18 +53,18 @@ def win_rate(about: Sequence[Vote], version: str, digest: str, seed: int = 0) ->
     """Share of the votes that a version won, with an interval; ``n`` counts votes.
 
     Votes on one prompt aren't independent: the bootstrap draws prompts. Where few prompts agree by chance it is too sure of
-    itself, so the interval is never narrower than Wilson's of as many votes.
+    itself, so the interval is never narrower than that of as many votes that are independent.
     """
     import numpy as np
 
-    from components.statistics import wilson
+    from components.statistics import mean
 
     shares: dict[int, list[float]] = defaultdict(list)
     for vote in about:
         shares[vote.prompt].append(_share(vote, version, digest))
     won = np.array([sum(each) for each in shares.values()])
     cast = np.array([len(each) for each in shares.values()])
-    simple = wilson(float(won.sum()), int(cast.sum()))
+    simple = mean([share for each in shares.values() for share in each])
     draws = np.random.default_rng(seed).multinomial(len(won), np.full(len(won), 1 / len(won)), RESAMPLES)
     values = (draws @ won) / (draws @ cast)
     low, high = (float(np.quantile(values, q)) for q in (0.025, 0.975))

@@ -100,7 +100,7 @@ class Bench:
         largest = max(*ours, *theirs)  # a loss has no upper bound: where nothing differs, what is seen has to do
         named = {"chosen": (ours, 0.0), "reference": (theirs, 0.0), "difference": (differences, -largest)}
         return {"seeds": self.config.seeds, "steps": self.config.steps} | {
-            name: asdict(bootstrap_mean(values, bounds=(least, largest))) for name, (values, least) in named.items()
+            name: asdict(bootstrap_mean(values, (least, largest))) for name, (values, least) in named.items()
         }
 
     def _measure(self, bits: Any, ranks: Sequence[int], seed: int, held: str) -> tuple[list[float], int]:

@@ -26,7 +26,7 @@ from components import methods
 from components.errors import InputError
 from components.inference.kv_cache import KVCache
 from components.settings import Settings
-from components.statistics import wilson
+from components.statistics import rate
 
 RATIOS = (0.0, 0.25, 0.5, 0.75, 0.9)
 NAMES = ("Max", "Sue", "Bob", "Amy")
@@ -139,7 +139,7 @@ def main() -> None:
                 print(f"| {method} | {ratio} | refused: {error} | | |")
                 continue
             full = full or (ppl, saved, right, n)
-            estimate = wilson(right, n)
+            estimate = rate(right, n)
             shown = f"{estimate.value:.3f} [{estimate.low:.3f}, {estimate.high:.3f}]"
             print(f"| {method} | {ratio} | {saved:.3f} | {ppl:.3f} | {shown} |", flush=True)
             if method != "full":

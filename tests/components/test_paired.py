@@ -11,7 +11,7 @@ from scipy.stats import bootstrap, norm
 from components.artifacts import Estimate
 from components.errors import LapidarError
 from components.paired import Pairing, family, pair
-from components.statistics import mcnemar, wilson
+from components.statistics import mcnemar, rate
 
 
 def paired_difference(a: Sequence[float], b: Sequence[float]) -> Estimate:
@@ -70,7 +70,7 @@ def test_paired_difference_is_signed_and_uses_the_pairing() -> None:
     reverse = paired_difference(base, better)
     assert (reverse.value, reverse.low, reverse.high) == pytest.approx((-found.value, -found.high, -found.low))
     # The same two rates without the pairing are far from different.
-    assert wilson(sum(better), 100).low < wilson(sum(base), 100).high
+    assert rate(sum(better), 100).low < rate(sum(base), 100).high
 
 
 def test_paired_difference_without_certainty() -> None:

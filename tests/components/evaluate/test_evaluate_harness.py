@@ -23,7 +23,7 @@ from components.errors import InputError
 from components.evaluate.harness import Config, run
 from components.events import EventWriter
 from components.stage import Stage
-from components.statistics import wilson
+from components.statistics import rate
 
 QUESTIONS = [f"Tom has {a} apples and buys {b}. How many?" for a, b in ((1, 2), (3, 4), (2, 6), (5, 3))]
 ANSWERS = [
@@ -123,7 +123,7 @@ def test_word_problems(memorised: ModelRef, dataset: MakeDataset, new_stage: Cal
     assert (items[2]["prompt"], items[2]["answer"], items[2]["group"]) == (QUESTIONS[2], "9", "unseen")
     found = metrics(stage)["wordproblems"]
     assert set(found) == {f"{m}{g}" for m in ("accuracy", "truncated", "unparsed") for g in ("", "@seen", "@unseen")}
-    expected = wilson(2, 4)
+    expected = rate(2, 4)
     assert found["accuracy"] == {"value": 0.5, "low": expected.low, "high": expected.high, "n": 4}
     assert (found["accuracy@seen"]["value"], found["accuracy@unseen"]["value"]) == (1.0, 0.0)
     assert (found["unparsed"]["value"], found["unparsed@unseen"]["value"]) == (0.25, 0.5)
