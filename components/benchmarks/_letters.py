@@ -11,7 +11,9 @@ from __future__ import annotations
 import re
 from collections import deque
 
-_TURNS, _BEHIND = 8, 1000
+from components.benchmarks._corrections import TURN, TURNS
+
+_BEHIND = 1000
 _DECORATION = re.compile(r"[*_`$]|\\(?:boxed|text|textbf|mathrm|mathbf)\b|[{}]")
 _HEDGE = r"(?!\s*(?:/|,|\bor\b|\band\b|\bou\b|\be\b|&|(?=\())\s*(?:or\s|and\s|ou\s|e\s)?\s*(?!I\s+\w)\(?[A-Z]\)?(?![\w'’]))"
 _FORMULA = r"(?!\s*(?:[=<>+^×·]|\\))"
@@ -38,21 +40,6 @@ _LISTED = re.compile(rf"^\s*(?:(?i:{_NAMES})\s+)?(?:\((?P<a>[A-Z])\)|(?P<b>[A-Z]
 _DOUBT = re.compile(
     r"\b(?:(?:not (?:sure|certain|clear)|unsure|unclear|uncertain|doubt|don['’]t think|can['’]t say|não acho|duvido)\b[^.;:!?\n]*"
     r"|(?:whether|if|se)\s+(?:(?:the|a)\s+)?(?:correct\s+)?)$",
-    re.IGNORECASE,
-)
-# what was said before doesn't hold any more
-_BACK = (
-    r"(?:oh\W+|hmm+\W+)?(?:wait\W+(?:wait\W+)?no\b|no\W+wait\b|scratch\s+that|correction\b|or\s+rather|on\s+second\s+thoughts?"
-    r"|(?:wait|hmm+|no|actually|oh)\W+(?:that|this)(?:['’]?s|\s+is|\s+was|\s+can['’]?t\s+be|\s+cannot\s+be|\s+isn['’]?t)"
-    r"\s+(?:wrong|incorrect|not\s+(?:right|correct)|right|correct)"
-    r"|my\s+mistake|i\s+(?:made\s+a\s+mistake|was\s+wrong|misread\b|misspoke)|oops"
-    r"|esper[ae]\W+não\b|não\W+esper[ae]\b|corrijo|correção|corrigindo|ou\s+melhor|me\s+enganei|enganei-me|errei"
-    r"|(?:esper[ae]|não|hum+)\W+(?:isso\s+)?(?:está|tá)\s+errad[oa])"
-)
-# may begin a correction, or anything else
-_TURN = re.compile(
-    rf"(?<!\w)(?:(?P<back>{_BACK})|(?:wait|actually|sorry|i\s+mean|i\s+meant|rather|instead|no(?=\s*[,:.—–-])|on\s+reflection|let\s+me\s+reconsider"
-    r"|aliás|quer\s+dizer|digo|na\s+verdade|desculp[ea]|perdão|pensando\s+(?:bem|melhor)|não(?=\s*[,:.—–-])))(?!\w)",
     re.IGNORECASE,
 )
 _LEAD = (
@@ -92,7 +79,7 @@ def named(answer: str, known: set[str]) -> str | None:
 
 def _corrected(text: str, start: int, found: str | None) -> str | None:
     """The letter that a correction behind ``start`` names in the place of ``found``; None where that is only taken back."""
-    for turn in reversed(deque(_TURN.finditer(text, start), _TURNS)):
+    for turn in reversed(deque(TURN.finditer(text, start), TURNS)):
         rest = text[turn.end() : turn.end() + _BEHIND]
         first = _NEXT.match(rest)
         if turn["back"] is None and (first is None or (found is None and rest[first.end() :].strip(" .!)"))):

@@ -5,7 +5,8 @@ r"""Numbers in answers, as people and models write them.
 (``1,234`` is above a thousand, ``1.234`` isn't), else in the other one (``3,14``, ``1.234.567``); where it is known which sign
 decimals have, that reading comes first instead.
 
-What is a part of something else is none: of a range or a choice (``5-6``, ``5 or 6``, ``[5, 6]``), of an expression (``2 + 3``,
+Which number of an answer is its own: the one that it states, else its last (``components.benchmarks._stated``). What is a part of
+something else is none: of a range or a choice (``5-6``, ``5 or 6``, ``[5, 6]``), of an expression (``2 + 3``,
 ``2^3``, ``\sqrt{3}``), of a time or date (``10:30``); what is no number in either way is none, and no part of it is taken for one.
 """
 
@@ -13,9 +14,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import deque
 from decimal import Decimal
 from fractions import Fraction
 from typing import Literal
+
+from components.benchmarks._stated import Region, aside, follows, region, taken_back, without_asides
 
 Mark = Literal[".", ","]
 """What stands before a number's decimals."""
@@ -31,6 +35,7 @@ _OTHER = re.compile(r"(?P<whole>[1-9]\d{0,2}(?:\.\d{3})+|\d+)(?:,(?P<part>\d+))?
 _LARGEST_POWER = _MOST_DIGITS = 400
 _BOXES = 8
 _BEFORE = 200
+_NUMBERS = 64
 _FRACTION = re.compile(r"(\d+)/(\d+)")
 _SCALES = {
     "hundred": 2,
@@ -56,16 +61,38 @@ _LATEX = re.compile(r"\\[dt]?frac\s*(?:\{(\d+)\}|(\d))\s*(?:\{(\d+)\}|(\d))")
 _WHOLE = re.compile(r"(?<![\d.,/])(?P<sign>(?<![\w)])[-−–])?(?P<whole>\d+)\s+$")
 _UNIT = re.compile(r"(?<![a-zA-Z])(?:[kcdmµ]?m|ft|in|yd|mi|s)(?:\^\{?|\*\*)$")
 _INDEX = re.compile(r"[a-zA-Z]_\{?$")
-_REFUSED = re.compile(r"\b(?:not|nor|não|nem|rather than|instead of|step|passo)\s+(?:[$€£R]*)$", re.IGNORECASE)
+_NEGATED = r"(?:not|nor|não|nem|rather\s+than|instead\s+of|em\s+vez\s+de|ao\s+invés\s+de)"
+_PLACES = (  # what is counted, not a number of anything
+    r"(?:steps?|passos?|equations?|equaç(?:ão|ões)|eq\.|tables?|tabelas?|figures?|figuras?|fig\.|questions?|quest(?:ão|ões)|chapters?"
+    r"|capítulos?|sections?|seç(?:ão|ões)|pages?|páginas?|examples?|exemplos?|problems?|problemas?|as\s+of)"
+)
+_REFUSED = re.compile(rf"\b(?:{_NEGATED}|{_PLACES})\s+[$€£R\s]*$", re.IGNORECASE)
+_CITED = re.compile(r"\s\[$")
+_DENIED = re.compile(rf"\b{_NEGATED}\s+[$€£R\s]*$", re.IGNORECASE)
+_MONTH = (
+    r"(?:Jan(?:uary)?|Feb(?:ruary)?|Mar(?:ch)?|Apr(?:il)?|May|June?|July?|Aug(?:ust)?|Sept?(?:ember)?|Oct(?:ober)?|Nov(?:ember)?|Dec(?:ember)?"
+    r"|[Jj]aneiro|[Ff]evereiro|[Mm]arço|[Aa]bril|[Mm]aio|[Jj]unho|[Jj]ulho|[Aa]gosto|[Ss]etembro|[Oo]utubro|[Nn]ovembro|[Dd]ezembro)\.?"
+)
+_DATED = re.compile(rf"\b{_MONTH}\s+(?:de\s+|\d{{1,2}}(?:st|nd|rd|th)?,?\s+)?$")
+_UNITS = (  # of which the next smaller one may follow: 3 hours 20 minutes, 5 feet 7 inches
+    r"(?:feet|foot|ft|yards?|pounds?|lbs?|years?|anos?|months?|m[eê]s(?:es)?|weeks?|semanas?|days?|dias?|hours?|hrs?|h|horas?|min|minutes?"
+    r"|minutos?|dollars?|d[óo]lares|reais|euros?)"
+)
 _PART = re.compile(
     r"(?:[\^√]|[0-9)]_)\s*[({]?$"  # an exponent, an index, a root
     r"|\\(?!boxed|fbox|text|math)[a-zA-Z]+\s*[({]?$|\b(?:sqrt|log|ln|sin|cos|tan|exp)\s*\(?$"
     r"|\d:$|\d\s*[-−–*]\s*$|[\w)]\s*[+×·÷]\s*$|\d\s*(?:\\times|\\cdot|\\pm)\s*$"
-    r"|\d\S*(?:\s+\w+)?\s+(?:or|ou)\s+[$€£]?$|\d\S*\s+(?:to|a|até)\s+[$€£]?$|\b(?:between|entre)\s[^.;\n]*\d\S*\s+(?:and|e)\s+[$€£]?$"
+    r"|\d\s*±\s*$|\b(?:minus|plus|times|divided\s+by|menos|mais|vezes|dividido\s+por)\s+[$€£]?$"
+    rf"|\d\S*\s+{_UNITS},?\s+$|\d\S*(?:\s+\w+)?,?\s+(?:out\s+of|of|de|and|e)\s+(?:the\s+|os\s+|as\s+)?[$€£]?$"
+    r"|\d\S*(?:\s+\w+)?,?\s+(?:or|ou)\s+(?:\w\s*=\s*)?[$€£]?$|\d\S*,?\s+(?:and|e)\s+\w\s*=\s*$|\d\S*\s+(?:to|a|até)\s+[$€£]?$|\b(?:between|entre)\s[^.;\n]*\d\S*\s+(?:and|e)\s+[$€£]?$"
     r"|[\[({]\s*[-−–]?\d[^\])}\n]*[,;]\s*[-−–]?$",
     re.IGNORECASE,
 )
-_GOES_ON = re.compile(r"\s*(?:\^|\*\*(?=\d)|[+×·÷]\s*[\w(\\]|\\(?:sqrt|pi|times|cdot|pm)\b|[√π])|_\{?\d|:\d")
+_GOES_ON = re.compile(
+    rf"\s+(?:de\s+|of\s+)?{_MONTH}(?!\w)|\s+(?:dozens?|dúzias?|out\s+of\s+(?:the\s+)?\d|of\s+(?:them|which|whom)|deles|delas)\b|\s*±"
+    r"|\s*(?:\^|\*\*(?=\d)|[+×·÷]\s*[\w(\\]|\\(?:sqrt|pi|times|cdot|pm)\b|[√π])|_\{?\d|:\d"
+)
+_MINUS = re.compile(r"(?:(?<=is )|(?<=é )|(?<=: )|(?<== )|^)(?:minus|negative|menos|negativo)\s+(?=\d)", re.IGNORECASE)
 _CLOSED = re.compile(r"\s*[\])}]")
 
 
@@ -82,24 +109,46 @@ def number(text: str, decimal: Mark | None = None) -> Fraction | None:
 
 
 def last_number(answer: str, decimal: Mark | None = None) -> Fraction | None:
-    r"""The number in the last box of an answer, or its last number; None if that is a part of something else.
+    r"""The number in the last box of an answer, the one that it states, or its last; None if that is a part of something else.
 
     A number at which the token limit cut the answer (``answer.truncated``) may go on, so it is none.
 
+    >>> last_number("The answer is 7, since 3 and 4 make 7, as in step 2"), last_number("7 apples in 2 baskets")
+    (Fraction(7, 1), None)
     >>> last_number("It is \\boxed{7}, found in 2 steps."), last_number("2, not 3."), last_number("2 or 3")
     (Fraction(7, 1), Fraction(2, 1), None)
     """
-    text = _folded(_boxed(answer) or answer)
+    boxed = _boxed(answer)
+    text = _negative(_folded(answer if boxed is None else boxed))
+    text = text if boxed is not None else without_asides(text)
+    found = region(text) if boxed is None else Region(0, len(text), True)
+    if found is None:
+        return None
     cut = getattr(answer, "truncated", False)
-    for match in reversed(list(_TOKEN.finditer(text))):
+    numbers = deque(_TOKEN.finditer(text, found.start, found.end), _NUMBERS)
+    said = [match for match in numbers if not _is_unread(text, match)]
+    for place, match in reversed(list(enumerate(said))):
         if cut and match.end() == len(text):
             return None
-        before = text[max(0, match.start() - _BEFORE) : match.start()]
-        if _REFUSED.search(before) or _UNIT.search(before) or _INDEX.search(before):
-            continue  # "not 3", "step 3", the 2 of m^2, the 1 of x_1
-        after = text[match.end() :]
-        return None if _is_part(before, after) else _whole(match, before, after, decimal)
+        before, after = _before(text, match), text[match.end() :]
+        if _is_part(before, after) or (not found.stated and taken_back(text, match.end())):
+            return None
+        if boxed is None and aside(text, match, found.start):
+            if not found.stated:
+                return None  # which of two numbers is the answer isn't said
+            continue
+        between = text[said[place - 1].end() : match.start()] if place else ""
+        if boxed is None and found.stated and between.strip() and not follows(between):
+            return None  # nor of two behind "the answer is"
+        return _whole(match, before, after, decimal)
     return None
+
+
+def denies_last(answer: str) -> bool:
+    """Whether an answer without a box ends in a number that it says it isn't: "7, e não 8"."""
+    text = _folded(answer)
+    last = deque(_TOKEN.finditer(text), 1)
+    return bool(last) and _boxed(answer) is None and _DENIED.search(_before(text, last[0])) is not None
 
 
 def written(value: Fraction) -> str:
@@ -123,11 +172,21 @@ def _boxed(answer: str) -> str | None:
     return None
 
 
+def _before(text: str, match: re.Match[str]) -> str:
+    return text[max(0, match.start() - _BEFORE) : match.start()]
+
+
+def _is_unread(text: str, match: re.Match[str]) -> bool:
+    """Whether a number isn't one of anything: "not 3", "step 3", " [3]", the 2 of m^2, the 1 of x_1."""
+    before = _before(text, match)
+    return any(unread.search(before) for unread in (_REFUSED, _CITED, _UNIT, _INDEX))
+
+
 def _is_part(before: str, after: str) -> bool:
     found = _PART.search(before)
     if found is not None and found[0][0] in "[({":  # one of several in brackets
         return _CLOSED.match(after) is not None or _GOES_ON.match(after) is not None
-    return found is not None or _GOES_ON.match(after) is not None
+    return found is not None or _DATED.search(before) is not None or _GOES_ON.match(after) is not None
 
 
 def _whole(match: re.Match[str], before: str, after: str, decimal: Mark | None) -> Fraction | None:
@@ -168,6 +227,11 @@ def _folded(text: str) -> str:
     text = re.sub(r"(?<=\d) +/ +(?=\d)", "/", text)
     text = _SCIENTIFIC.sub(lambda found: f"{found['digits']}e{found['power']}", text)
     return _TEN.sub(lambda found: f"1e{found['power']}", text)
+
+
+def _negative(text: str) -> str:
+    """Has "minus 5" as −5, where it isn't a difference."""
+    return _MINUS.sub("−", text)
 
 
 def _digit(character: str) -> str:

@@ -42,13 +42,13 @@ def contains(targets: Sequence[str], answer: str, options: Sequence[str] = ()) -
 def numeric(
     targets: Sequence[str], answer: str, options: Sequence[str] = (), decimal: Mark | None = None
 ) -> tuple[bool, str | None]:
-    r"""Whether the last number of an answer, or that in its last box, is one of the targets, and which it is.
+    r"""Whether the number that an answer states, or its last, or that in its last box is one of the targets, and which it is.
 
     Where a set doesn't say which sign its decimals have, an answer that would be right in the other reading only is no wrong
     number: it reads as two things, and counts as one that couldn't be read.
 
-    >>> numeric(["1200"], "In all $1,200."), numeric(["7"], "7 of 8"), numeric(["7"], "seven"), numeric(["3"], "ports 1-3")
-    ((True, '1200'), (False, '8'), (False, None), (False, None))
+    >>> numeric(["1200"], "In all $1,200."), numeric(["7"], "7, not 8"), numeric(["7"], "seven"), numeric(["3"], "ports 1-3")
+    ((True, '1200'), (True, '7'), (False, None), (False, None))
     >>> numeric(["1234.5"], "1.234,5 km"), numeric(["-5"], "x = −5"), numeric(["0.5"], "it is 1/2"), numeric(["5"], "v1.2.5")
     ((True, '1234.5'), (True, '-5'), (True, '0.5'), (False, None))
     >>> numeric(["1234"], "1.234", decimal=","), numeric(["1234"], "1.234", decimal="."), numeric(["1234"], "1.234")

@@ -10,7 +10,7 @@ the set is called like its file.
 
 - ``exact``: the answer, trimmed and without regard to case or full stops at its end;
 - ``contains``: the right answer stands in it as whole words;
-- ``numeric``: the number in its last box, or its last number, see ``decimal``;
+- ``numeric``: the number in its last box, the one behind "the answer is", or its last number, see ``decimal``;
 - ``math_verify``: its last formula or number, compared as mathematics;
 - ``multiple_choice``: the option's letter, by likelihood or from a generated answer;
 - ``judge``: another model's score against the answer, see ``components.benchmarks._judge``.
