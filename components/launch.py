@@ -279,7 +279,8 @@ def _run_stage(job: Job, number: int) -> None:
 def _failure(error: BaseException, job: Job) -> dict[str, Any]:
     """What the parent is told of an exception. A full disk shows in many forms: safetensors and torch have errors of their own."""
     if isinstance(error, LapidarError):
-        return {"error": type(error).__name__, "message": str(error)}
+        kind = InputError if isinstance(error, InputError) else type(error)  # also what derives from it: an endpoint's failure
+        return {"error": kind.__name__, "message": str(error)}
     free = shutil.disk_usage(job.work).free
     said = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if said or "No space left" in str(error) or free < _FULL_BYTES:

@@ -12,7 +12,7 @@ from typing import Any
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
-from components.errors import InputError, LapidarError
+from components.errors import InputError
 from components.inference.endpoint import Endpoint, EndpointError, Reply
 from components.inference.harness import Answer, request_settings
 
@@ -58,7 +58,7 @@ class EndpointLM(LM):  # type: ignore[misc]
         """Answers, of class ``Answer``; those that go on with the same settings are asked side by side.
 
         Raises:
-            LapidarError: if the endpoint failed, saying how many answers are kept.
+            InputError: if the endpoint failed, saying how many answers are kept.
         """
         answers: dict[int, Answer] = {}
         keys = [(request_settings(r.args[1]), place % r.repeats) for r, place in zip(requests, self.places, strict=True)]
@@ -107,7 +107,7 @@ class EndpointLM(LM):  # type: ignore[misc]
             )
         except EndpointError as error:
             if error.hopeless or not error.replies:
-                raise LapidarError(
+                raise InputError(
                     f"{error}; {len(answers)} of this step's {total} answers came and are kept: run the same command again to go on"
                 ) from error
             for position, said in error.failures.items():

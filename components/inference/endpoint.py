@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Required, TypedDict, Unpack
 from urllib.parse import urlsplit
 
-from components.errors import InputError, LapidarError
+from components.errors import InputError
 from components.inference.tokens import token_for
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Chat(Protocol):
         """See ``Endpoint.chat_many``."""
 
 
-class EndpointError(LapidarError):
+class EndpointError(InputError):
     """An endpoint (or a local model in its place) that didn't answer as it should.
 
     Attributes:

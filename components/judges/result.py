@@ -21,7 +21,7 @@ from typing import Any
 from components import methods
 from components.artifacts import Sealed
 from components.data import records
-from components.errors import LapidarError
+from components.errors import InputError, LapidarError
 from components.inference.endpoint import EndpointError
 from components.judges.answering import Sampling, Side, answers
 from components.judges.asking import Identity, Judge
@@ -41,7 +41,7 @@ VERDICTS = "verdicts.jsonl"
 OnProgress = Callable[[str, int, int], None]
 
 
-class NoVerdict(LapidarError):
+class NoVerdict(InputError):
     """A judge that said nothing that could be read as a verdict."""
 
 

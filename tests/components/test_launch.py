@@ -20,6 +20,7 @@ import pytest
 from components import events, launch
 from components.artifacts import DatasetRef, Inputs, ModelRef
 from components.errors import InputError, StageFailed, StageKilled
+from components.inference.endpoint import EndpointError
 from components.launch import Job
 from components.main_module import main_hidden
 from components.recipe import Recipe
@@ -100,6 +101,13 @@ def test_wrong_input_keeps_its_kind_and_its_words(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         launch.run(job)
     assert str(caught.value) == f"{source} is no model: it has no config.json (expected a folder in Hugging Face layout)"
+
+
+def test_what_derives_from_wrong_input_is_wrong_input_to_the_parent(tmp_path: Path) -> None:
+    job = Job("model", "folder", {"method": "folder"}, Inputs(None, {}), 0, "cpu", tmp_path / "work")
+    told = launch._failure(EndpointError("http://127.0.0.1:9/v1", "can't be reached", "start the server"), job)
+    assert told["error"] == "InputError"
+    assert told["message"] == "endpoint http://127.0.0.1:9/v1 can't be reached; start the server"
 
 
 def test_a_diverging_training_fails_with_stage_and_log(pretrain: Callable[..., Job]) -> None:

@@ -148,7 +148,7 @@ def test_an_endpoint_that_was_killed_is_taken_up_again(home: Any, folder: Path, 
     server = chat_server(answer)
     command = ["evaluate", f"{server.url}#tiny", "suite.yaml", "evaluate.retries=0", "evaluate.concurrency=1"]
     broken = home.call(*command)
-    assert broken.returncode == 1
+    assert broken.returncode == 2
     assert "answered HTTP 503" in broken.stderr
     assert "4 of this step's 12 answers came and are kept: run the same command again" in broken.stderr
     working[0], asked = True, len(server.requests)

@@ -73,6 +73,32 @@ def test_wrong_use_is_one_sentence(
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("says", "message"),
+    [
+        ("Both are nice.", "can't judge: none of 24 items has a verdict"),
+        (Response("<html>Welcome</html>", 200), "answered with something that isn't JSON; is this the API's URL?"),
+        (Response('{"choices": []}', 200), "it isn't OpenAI-compatible or the model failed"),
+        (Response("gone", 404), "answered HTTP 404 (gone)"),
+    ],
+)
+def test_a_judge_that_says_no_verdict_is_wrong_input(
+    files: dict[str, str], chat_server: Callable[..., Any], says: Any, message: str, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    from flows import cli
+
+    server, home = chat_server(lambda _: says), tmp_path / "home"
+    monkeypatch.setenv("LAPIDAR_HOME", str(home))
+    sides = [files["brief"], files["talker"], files["prompts"]]
+    monkeypatch.setattr("sys.argv", ["lapidar", "judge", *sides, "--judge", f"{server.url}#m", "--canaries", "0"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr().err
+    assert (ended.value.code, message in said) == (2, True), said
+    assert said.count("\n") == 1
+    assert not list(home.rglob("report.json"))
+
+
 def test_an_endpoint_that_goes_away_keeps_what_it_said(home: Any, files: dict[str, str], chat_server: Callable[..., Any]) -> None:
     alive = [False]
     server = chat_server(lambda _: "[[A]]" if alive[0] or len(server.requests) <= 9 else Response("gone", 400 if alive[0] else 404))
@@ -89,7 +115,7 @@ def test_an_endpoint_that_goes_away_keeps_what_it_said(home: Any, files: dict[st
         "0",
     ]
     failed = home.call(*command)
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     assert f"endpoint {server.url} answered HTTP 404 (gone)" in failed.stderr
     assert "9 verdicts are kept, run again to go on" in failed.stderr
     alive[0] = True
@@ -105,10 +131,10 @@ def test_a_model_that_only_tells_stories_is_no_judge(home: Any, files: dict[str,
     """The real small model: its outputs hold no verdict, and the command says so and gives no score."""
     sides = [files["brief"], files["talker"], files["prompts"], "--judge", str(stories260k.absolute()), "--judge-tokens", "40"]
     done = home.call("judge", *sides, "--prompt", "pairwise-brief-1", "--json")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "can't judge: none of 24 items has a verdict, because its output never ends in [[A]], [[B]] or [[C]]" in done.stderr
     assert "No score is given; choose a judge that follows instructions" in done.stderr
     assert list(json.loads(done.stdout)) == ["error"]
     too_long = home.call("judge", *sides)
-    assert too_long.returncode == 1
+    assert too_long.returncode == 2
     assert "has room for 511 tokens; a conversation has" in too_long.stderr
