@@ -29,6 +29,9 @@ _CUDA_FLOPS = 3e13
 _GENERATION = 0.2
 """Share of that speed that is left where tokens are generated one by one."""
 _START_SECONDS = 1.0
+SIZES = ("hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads", "vocab_size")
+"""What a ``config.json`` must say of a decoder-only model."""
+_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,11 @@ class Memory:
 
 
 def shape_of_config(config: Mapping[str, Any], parameters: int | None, said: str) -> Shape | None:
-    """The shape that a ``config.json`` describes; None if it isn't a Llama-like model's and its weights weren't counted."""
+    """The shape that a ``config.json`` describes; None if it doesn't say all of ``SIZES``."""
     config = config.get("text_config", config)
-    try:
-        hidden, layers, inner = int(config["hidden_size"]), int(config["num_hidden_layers"]), int(config["intermediate_size"])
-        heads, vocab = int(config["num_attention_heads"]), int(config["vocab_size"])
-    except (KeyError, TypeError, ValueError):
+    if _unsaid(config):
         return None
+    hidden, layers, inner, heads, vocab = (int(config[name]) for name in SIZES)
     head = int(config.get("head_dim") or hidden // heads)
     kv = int(config.get("num_key_value_heads") or heads) * head
     linear = layers * (2 * hidden * heads * head + 2 * hidden * kv + 3 * hidden * inner)
@@ -98,8 +99,29 @@ def shape_of_config(config: Mapping[str, Any], parameters: int | None, said: str
 def shape_of_folder(folder: Path) -> Shape | None:
     """The shape of a model in Hugging Face layout; its weights are counted from the safetensors' headers."""
     config = json.loads((folder / "config.json").read_bytes())
-    counted = sum(_parameters(file) for file in folder.glob("*.safetensors"))
+    counted = sum(map(math.prod, _shapes(folder).values()))
     return shape_of_config(config, counted, f"counted in {folder}")
+
+
+def unknown(folder: Path) -> str | None:
+    """Why nothing can be said of what a model in Hugging Face layout costs; None where its shape is known.
+
+    A shape of a model that can't be loaded, or of a part of one, would give figures of another model.
+    """
+    file = folder / "config.json"
+    config = json.loads(file.read_bytes())
+    kind, sizes = config.get("model_type"), config.get("text_config", config)
+    if not _is_known(kind):
+        return f"{file} says model_type={kind!r}, which the installed transformers doesn't know: a run couldn't load it"
+    if unsaid := _unsaid(sizes):
+        return f"{file} (model_type={kind!r}) doesn't say {', '.join(unsaid)}"
+    there = {int(found[1]) for name in _shapes(folder) if (found := _LAYER.search(name))}
+    if there and (lacking := sorted({*range(int(sizes["num_hidden_layers"]))} - there)):
+        more = f" and {len(lacking) - 1} more" if len(lacking) > 1 else ""
+        return (
+            f"{folder} lacks weights of layer {lacking[0]}{more}: its config.json says {sizes['num_hidden_layers']}; copy it again"
+        )
+    return None
 
 
 def shape_of_pretrain(config: Any) -> Shape:
@@ -279,12 +301,31 @@ def _activations(node: Node, shape: Shape, device: str, longest: Mapping[str, in
     return int(sequences * (length * blocks + logits))
 
 
-def _parameters(file: Path) -> int:
-    """Number of weights in a safetensors file, from its header (an 8-byte length, then JSON)."""
-    with file.open("rb") as stream:
-        size = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(size))
-    return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+def _shapes(folder: Path) -> dict[str, list[int]]:
+    """Shapes of the weights in a folder by their names, from its files' headers (an 8-byte length, then JSON)."""
+    found: dict[str, list[int]] = {}
+    for file in folder.glob("*.safetensors"):
+        with file.open("rb") as stream:
+            size = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(size))
+        found |= {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
+    return found
+
+
+def _is_known(model_type: Any) -> bool:
+    """Whether transformers can load such models; the shorter list first, which doesn't import torch."""
+    from transformers.models.auto.auto_mappings import CONFIG_MAPPING_NAMES
+
+    if model_type in CONFIG_MAPPING_NAMES:
+        return True
+    from transformers.models.auto import configuration_auto
+
+    return model_type in configuration_auto.CONFIG_MAPPING_NAMES
+
+
+def _unsaid(config: Mapping[str, Any]) -> list[str]:
+    """Those of ``SIZES`` that a config doesn't give as a number above 0."""
+    return [name for name in SIZES if not isinstance(config.get(name), int) or config[name] < 1]
 
 
 def final_bytes(recipe: Recipe, graph: Graph, shape: Shape, device: str) -> int:

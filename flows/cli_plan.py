@@ -84,13 +84,21 @@ def _cost(document: Document) -> Iterator[str]:
         stage = next(s for s in document["stages"] if s["name"] == memory["stage"])
         parts = ", ".join(f"{name} {_size(value)}" for name, value in stage["memory_mb"].items() if name != "total" and value)
         yield f"memory ≈ {_size(memory['peak_mb'])} at most, in {memory['stage']} ({parts}); {_size(memory['free_mb'])} free"
+    elif memory["unknown"]:
+        yield f"memory not known: {memory['unknown']}"
     if disk["needed_mb"] is not None:
         parts = ", ".join(f"{name.removesuffix('_mb')} {_size(disk[name])}" for name in _DISK if disk[name])
         enough = "" if disk["needed_mb"] < disk["free_mb"] else ": NOT ENOUGH"
         yield f"disk   ≈ {_size(disk['needed_mb'])} ({parts}); {_size(disk['free_mb'])} free{enough}"
+    elif disk["unknown"]:
+        yield f"disk   not known: {disk['unknown']}"
     guessed = f"; guessed from the model's size: {', '.join(time['guessed'])}" if time["guessed"] else ""
     measured = f"; from earlier runs: {len(time['from_earlier_runs'])} stages" if time["from_earlier_runs"] else ""
-    unknown = f"; not known yet: {', '.join(time['unknown'])}" if time["unknown"] else ""
+    if time["seconds"] is None:
+        whys = dict.fromkeys(stage["seconds_from"] for stage in document["stages"] if stage["name"] in time["unknown"])
+        yield f"time   not known: {'; '.join(whys)}"
+        return
+    unknown = f"; not known: {', '.join(time['unknown'])}" if time["unknown"] else ""
     yield f"time   ≈ {duration(time['seconds'])} for the stages{measured}{guessed}{unknown}"
 
 

@@ -88,7 +88,7 @@ def build(recipe: Recipe, settings: Settings, project: Path) -> dict[str, Any]:
     missing += absent
     plan = Plan(recipe, settings, data, source, _stages(recipe, settings, data, source, stored), missing)
     _preview(plan)
-    here, shape = device_class(settings), _shape(plan)
+    here, (shape, why) = device_class(settings), _shape(plan)
     device = here
     if here == "cpu" and shape is not None and cost.needs_accelerator(shape):
         device, millions = "cuda", shape.parameters / 1e6
@@ -96,16 +96,16 @@ def build(recipe: Recipe, settings: Settings, project: Path) -> dict[str, Any]:
             f"a CUDA GPU: this machine has none, and training {millions:,.0f} M parameters on a CPU takes days; "
             "memory and time above are those of a GPU machine"
         )
-    stages = [_described(plan, stage, shape, device) for stage in plan.stages]
+    stages = [_described(plan, stage, shape, why, device) for stage in plan.stages]
     return {
         "recipe": recipe.dump(),
         "data": _data(plan, project),
-        "model": {"source": recipe.model.source, "revision": recipe.model.revision, **_size(shape)},
+        "model": {"source": recipe.model.source, "revision": recipe.model.revision, **_size(shape, why)},
         "device": here,
         "evaluation": _evaluation(plan),
         "stages": [_data_stage(plan), *stages, *_end(plan)],
-        "memory": _memory(stages),
-        "disk": _disk(plan, stages, shape, device),
+        "memory": _memory(stages) | {"unknown": why},
+        "disk": _disk(plan, stages, shape, device) | {"unknown": why},
         "time": _time(plan, stages),
         "rows": asdict(plan.preview) if plan.preview else None,
         "no_rows": plan.no_preview,
@@ -186,18 +186,21 @@ def _preview(plan: Plan) -> None:
     plan.longest = {plan.preview.split: plan.preview.longest} | ({"preference": pair} if pair is not None else {})
 
 
-def _shape(plan: Plan) -> cost.Shape | None:
-    if plan.base is not None and (plan.base.path / "model").is_dir():
-        return cost.shape_of_folder(plan.base.path / "model")
-    if plan.source is not None:
-        return cost.shape_of_folder(plan.source.base)
+def _shape(plan: Plan) -> tuple[cost.Shape | None, str | None]:
+    """The base model's size, or why it isn't known."""
+    sealed = plan.base.path / "model" if plan.base is not None else None
+    folder = sealed if sealed is not None and sealed.is_dir() else plan.source.base if plan.source is not None else None
+    if folder is not None:
+        why = cost.unknown(folder)
+        return (None, why) if why else (cost.shape_of_folder(folder), None)
     if plan.recipe.model.source == "pretrain":
-        return cost.shape_of_pretrain(plan.recipe.model.pretrain)
-    return cost.shape_of_name(plan.recipe.model.source)
+        return cost.shape_of_pretrain(plan.recipe.model.pretrain), None
+    found = cost.shape_of_name(plan.recipe.model.source)
+    return found, None if found else f"the files of {plan.recipe.model.source} aren't here, and its name says no size"
 
 
-def _size(shape: cost.Shape | None) -> dict[str, Any]:
-    return {"parameters": shape.parameters if shape else None, "parameters_from": shape.said if shape else "not known yet"}
+def _size(shape: cost.Shape | None, why: str | None) -> dict[str, Any]:
+    return {"parameters": shape.parameters if shape else None, "parameters_from": shape.said if shape else f"size not known: {why}"}
 
 
 def _data(plan: Plan, project: Path) -> dict[str, Any]:
@@ -245,13 +248,13 @@ def _data_stage(plan: Plan) -> dict[str, Any]:
     return {"name": DATA, "method": plan.recipe.data.method, "status": "cached" if here else "run", "reasons": reasons}
 
 
-def _described(plan: Plan, stage: Planned, shape: cost.Shape | None, device: str) -> dict[str, Any]:
+def _described(plan: Plan, stage: Planned, shape: cost.Shape | None, why: str | None, device: str) -> dict[str, Any]:
     node, runs = stage.node, stage.sealed is None
     found: dict[str, Any] = {"name": node.name, "method": node.method, "key": stage.key, "status": "run" if runs else "cached"}
     found["reasons"] = stage.reasons + (["goes on from its last checkpoint"] if stage.resumes else [])
     if not runs:
         return found
-    found["seconds"], found["seconds_from"] = _seconds(plan, stage, shape, device)
+    found["seconds"], found["seconds_from"] = _seconds(plan, stage, shape, why, device)
     if shape is not None:
         memory = cost.memory(plan.recipe, node, shape, device, plan.longest)
         parts = {**asdict(memory), "libraries": cost.LIBRARIES, "total": memory.total}
@@ -262,7 +265,7 @@ def _described(plan: Plan, stage: Planned, shape: cost.Shape | None, device: str
     return found
 
 
-def _seconds(plan: Plan, stage: Planned, shape: cost.Shape | None, device: str) -> tuple[float | None, str]:
+def _seconds(plan: Plan, stage: Planned, shape: cost.Shape | None, why: str | None, device: str) -> tuple[float | None, str]:
     """(seconds, where that is from): an earlier run of the stage, scaled by its rows; else the model's size."""
     node, past, rows = stage.node, stage.past, _rows(plan)
     now = cost.work(node, node.config, rows)
@@ -273,7 +276,7 @@ def _seconds(plan: Plan, stage: Planned, shape: cost.Shape | None, device: str) 
             share = "" if now == then else f", {now / then:.2g} times the rows"
             return scaled, f"run {past.record.get('run')}: {past.record['seconds']:.1f} s{share}"
     if shape is None:
-        return None, "the model's size isn't known yet"
+        return None, f"the model's size isn't known: {why}"
     guess = cost.seconds(plan.recipe, node, shape, device, rows, plan.settings.threads)
     return (
         (None, "its rows aren't known yet")
@@ -351,7 +354,7 @@ def _time(plan: Plan, stages: list[dict[str, Any]]) -> dict[str, Any]:
     known = [stage for stage in running if stage["seconds"] is not None]
     measured = [stage["name"] for stage in known if stage["seconds_from"].startswith("run ")]
     return {
-        "seconds": round(sum(stage["seconds"] for stage in known), 1),
+        "seconds": round(sum(stage["seconds"] for stage in known), 1) if known else None,
         "from_earlier_runs": measured,
         "guessed": [stage["name"] for stage in known if stage["name"] not in measured],
         "unknown": [stage["name"] for stage in running if stage["seconds"] is None],

@@ -14,7 +14,7 @@ import pytest
 from components import recipe
 from components.data import versions
 from components.settings import Settings
-from flows import cli
+from flows import cli, cli_plan
 from flows import plan as plans
 
 TINY = Path(__file__).parents[1] / "recipes" / "tiny.yaml"
@@ -108,6 +108,43 @@ def test_recipes_for_a_gpu_are_accepted_up_to_the_download(
     monkeypatch.setattr(sys, "argv", ["lapidar", "plan", name])
     monkeypatch.setenv("LAPIDAR_HOME", str(tmp_path / "home"))
     assert cli._run(False) == 0
+
+
+def broken(tiny_llama: Path, folder: Path, how: str) -> Path:
+    """A model's folder whose cost can't be told."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(tiny_llama, folder)
+    config = json.loads((folder / "config.json").read_bytes())
+    if how == "layers":
+        weights = load_file(folder / "model.safetensors")
+        save_file({n: w for n, w in weights.items() if ".layers.1." not in n}, folder / "model.safetensors", {"format": "pt"})
+    elif how == "type":
+        config["model_type"] = "frobnicate"
+    else:
+        del config["intermediate_size"], config["num_hidden_layers"]
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("type", "says model_type='frobnicate', which the installed transformers doesn't know: a run couldn't load it"),
+        ("sizes", "(model_type='llama') doesn't say num_hidden_layers, intermediate_size"),
+        ("layers", "lacks weights of layer 1: its config.json says 2; copy it again"),
+    ],
+)
+def test_what_a_model_that_is_not_whole_costs_is_not_known(plan: Any, tiny_llama: Path, tmp_path: Path, how: str, why: str) -> None:
+    """Never 0, nor the figures of another model."""
+    document = plan(f"model.source={broken(tiny_llama, tmp_path / 'model', how)}")
+    assert why in document["model"]["parameters_from"]
+    assert why in document["memory"]["unknown"]
+    assert (document["memory"]["peak_mb"], document["disk"]["needed_mb"], document["time"]["seconds"]) == (None, None, None)
+    said = list(cli_plan.lines(document))
+    for what in ("memory not known: ", "disk   not known: ", "time   not known: "):
+        assert [line for line in said if line.startswith(what) and why in line], said
+    assert not [line for line in said if line.startswith(("memory ≈", "disk   ≈", "time   ≈"))]
 
 
 @pytest.mark.slow
