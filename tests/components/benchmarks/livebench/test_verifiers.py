@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import time
 from typing import Any
 
 import pytest
@@ -104,8 +105,10 @@ def test_expressions(truth: Any, answer: str, score: float | None) -> None:
 def test_expressions_that_never_end_are_not_equal(monkeypatch: pytest.MonkeyPatch) -> None:
     from components.benchmarks._livebench import _equal
 
-    monkeypatch.setattr(_equal, "_SECONDS", 0.001)
-    assert mathematics.expression("(x-1) (x+2)", r"$\boxed{x^2 + x - 2}$") == 0
+    monkeypatch.setattr(_equal, "_SECONDS", 1)
+    began = time.monotonic()
+    assert not _equal.equal_expressions("(x+1)^{99999} (x+2)^{99999}", "(x^2+3x+2)^{99999}+1")
+    assert time.monotonic() - began < _equal._PATIENCE
 
 
 @pytest.mark.parametrize(
