@@ -1,7 +1,8 @@
 """Where the local services of a home listen, and which of them run: ``prefect``, ``mlflow``, ``models``, ``dashboard``.
 
 ``services/services.json`` says what runs, ``ports.json`` keeps addresses over restarts; the supervisor that keeps them alive
-holds ``supervisor.lock``, which the kernel releases when it ends::
+holds ``supervisor.lock``, which the kernel releases when it ends, and claims on its ports, so that no other home takes one of them
+between two starts of a service and answers in its place::
 
     {"supervisor": 4711, "services": [{"name": "mlflow", "address": "http://127.0.0.1:5000", "pid": 4712, "restarts": 0}]}
 """
@@ -12,15 +13,17 @@ import fcntl
 import json
 import os
 import socket
+import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from components.errors import LapidarError
 from components.settings import Settings
 
 PORTS = {"prefect": 4200, "mlflow": 5000, "models": 8765, "dashboard": 8501}
 """The port that each service gets if it is free."""
+_TRIES = 20
 
 
 def address(settings: Settings, name: str, planned: bool = False) -> str | None:
@@ -77,6 +80,43 @@ def free_port(wanted: int) -> int:
             probe.bind(("127.0.0.1", port))
             return int(probe.getsockname()[1])
     raise LapidarError("no free port on 127.0.0.1; end a program that holds many")
+
+
+def claim_ports(settings: Settings) -> list[IO[str]]:
+    """Chooses the services' ports and keeps them from other homes of this user for as long as the returned files are open.
+
+    Those of last time, where nobody listens there or has claimed them; else the usual ones; else any. Call while no service of
+    this home runs.
+    """
+    chosen, claims = {}, []
+    for name, port in ports(settings).items():
+        for wanted in (port, PORTS[name], *[0] * _TRIES):
+            free = free_port(wanted)
+            if (claim := _claim(free)) is not None:
+                chosen[name] = free
+                claims.append(claim)
+                break
+        else:
+            raise LapidarError(f"no port of 127.0.0.1 could be claimed for {name}; remove {_claims()}")
+    write(settings.services / "ports.json", chosen)
+    return claims
+
+
+def _claim(port: int) -> IO[str] | None:
+    """An open, locked file that stands for the port; None if another home holds it."""
+    folder = _claims()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    file = (folder / str(port)).open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def _claims() -> Path:
+    return Path(tempfile.gettempdir()) / f"lapidar-ports-{os.getuid()}"
 
 
 def write(file: Path, content: Any) -> None:

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ import psutil
 
 from components import local_services
 from components.errors import LapidarError
-from components.local_services import free_port, ports, running, state, write
+from components.local_services import ports, running, state
 from components.settings import Settings
 from flows import server
 
@@ -143,11 +143,6 @@ def _dashboard(port: int) -> list[str]:
     return ["-m", "streamlit", "run", str(Path(found.origin).with_name("app.py")), "--server.port", str(port)]
 
 
-def move_ports(settings: Settings) -> None:
-    """Chooses other ports for those that somebody else took meanwhile. Call while no service of ours runs."""
-    write(settings.services / "ports.json", {name: free_port(port) for name, port in ports(settings).items()})
-
-
 def up(settings: Settings) -> dict[str, Any]:
     """Starts the services unless they run; returns their state once all of them work.
 
@@ -160,7 +155,6 @@ def up(settings: Settings) -> dict[str, Any]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not running(settings):
             end_strays(settings)
-            move_ports(settings)
             _start_supervisor(settings)
         _wait_healthy(settings)
     return state(settings)
@@ -186,6 +180,20 @@ def end_strays(settings: Settings) -> bool:
     ended = [end_session(number, created) for known in state(settings)["services"] for number, created in known["sessions"]]
     (settings.services / "services.json").unlink(missing_ok=True)
     return any(ended)
+
+
+def works(service: Service, sessions: Sequence[tuple[int, float]]) -> bool:
+    """Whether a service works, and what answers at its port is a process of its sessions: another home's would answer as well."""
+    return service.healthy() and (service.port is None or any(listens(*session, service.port) for session in sessions))
+
+
+def listens(number: int, created: float, port: int) -> bool:
+    """Whether a process of a session listens on a port."""
+    for process in members(number, created):
+        with suppress(psutil.Error):
+            if any(each.laddr.port == port for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN):
+                return True
+    return False
 
 
 def end_session(number: int, created: float, seconds: float = 10.0) -> bool:
@@ -232,10 +240,13 @@ def _start_supervisor(settings: Settings) -> None:
 
 
 def _wait_healthy(settings: Settings) -> None:
-    waiting, limit = {service.name: service for service in services(settings)}, time.monotonic() + _UP_SECONDS
+    limit, waiting = time.monotonic() + _UP_SECONDS, ["all services"]
     while waiting:
-        started = {service["name"] for service in state(settings)["services"] if service["pid"]}
-        waiting = {name: service for name, service in waiting.items() if name not in started or not service.healthy()}
+        known = {service["name"]: service for service in state(settings)["services"] if service["pid"]}
+        # Asked after the state: the supervisor chooses ports before it writes that.
+        waiting = [
+            each.name for each in services(settings) if each.name not in known or not works(each, known[each.name]["sessions"])
+        ]
         if waiting and time.monotonic() > limit:
             logs = ", ".join(str(settings.services / f"{name}.log") for name in waiting)
             raise LapidarError(

@@ -54,7 +54,7 @@ class _Running:
 
 
 class Supervisor:
-    """Keeps the services of one home alive. The caller holds the supervisor's lock."""
+    """Keeps the services of one home alive. The caller holds the supervisor's lock and the claims on its ports."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -97,8 +97,8 @@ class Supervisor:
         return True
 
     def _may_start(self, service: Service) -> bool:
-        before = next((each.service for each in self._running if each.service.name == service.after), None)
-        return before is None or before.healthy()
+        before = next((each for each in self._running if each.service.name == service.after), None)
+        return before is None or services.works(before.service, before.sessions)
 
     def _start(self, each: _Running) -> None:
         port = each.service.port or 0
@@ -136,10 +136,13 @@ def main() -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return
+    claims = local_services.claim_ports(settings)  # held for as long as this process lives
     supervisor = Supervisor(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, supervisor.stop)
     supervisor.run()
+    for claim in claims:
+        claim.close()
 
 
 if __name__ == "__main__":
