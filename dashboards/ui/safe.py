@@ -6,11 +6,14 @@ shown, ``text`` and ``code`` need no escaping.
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 import re
 from functools import cache
 from typing import Any
 
 import streamlit as st
+from streamlit.errors import StreamlitDuplicateElementId, StreamlitDuplicateElementKey
 
 from dashboards.ui import numbers
 from dashboards.ui.text import t
@@ -51,9 +54,20 @@ def text(value: str) -> None:
     """A whole text in the page's font, with its line breaks and indentation."""
     shown = _cut(visible(value)).strip("\n")
     if _indented(shown):
-        _component()(data=shown)
+        _as_it_stands(shown)
     else:
         st.text(shown)
+
+
+def _as_it_stands(shown: str) -> None:
+    """Draws an indented text, however often the page has it already: Streamlit takes equal components for one."""
+    digest = hashlib.sha256(shown.encode("utf-8", "replace")).hexdigest()
+    for number in itertools.count():
+        try:
+            _component()(data=shown, key=f"text.{digest}.{number}" if number else None)
+        except (StreamlitDuplicateElementId, StreamlitDuplicateElementKey):
+            continue
+        return
 
 
 def _indented(value: str) -> bool:

@@ -83,6 +83,18 @@ def test_text_of_others_stays_text() -> None:
     assert len(safe.plain("x" * 1000)) == 300
 
 
+def test_an_indented_text_may_stand_on_a_page_several_times() -> None:
+    def script() -> None:
+        from dashboards.ui import safe
+
+        for _ in range(3):
+            safe.text("    if a < b:\n        return a")
+
+    page = AppTest.from_function(script, default_timeout=30).run()
+    assert not page.exception
+    assert len(page.get("bidi_component")) == 3
+
+
 def test_numbers_say_how_sure_they_are() -> None:
     assert numbers.interval({"value": 0.41234, "low": 0.38, "high": 0.444}) == "0.412 [0.380, 0.444]"
     assert numbers.interval({"value": 0.05, "low": -0.01, "high": 0.11}, signed=True) == "+0.050 [-0.010, +0.110]"
