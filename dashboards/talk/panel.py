@@ -1,6 +1,7 @@
 """The settings of an answer as widgets, in four groups: sampling, context and cache, prompt, samples and tokens.
 
-Widgets belong to a ``scope`` (a conversation, a page), so that two conversations never share a setting.
+Widgets belong to a ``scope`` (a conversation, a page), so that two conversations never share a setting. Where they begin is what
+they are given as their default: what session state says reaches the browser once, and a panel that is opened later misses it.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def model(scope: str, name: str, cards: Sequence[ModelCard], value: str, optiona
 def begin(scope: str, name: str, cards: Sequence[ModelCard], value: str, optional: bool = False) -> str:
     """The model that ``model`` shows, which may be drawn later; empty for none."""
     options = _models(cards, value)
-    _seed(scope, name, value or (None if optional or not options else options[0]))
+    st.session_state.setdefault(_key(scope, name), value or (None if optional or not options else options[0]))
     return str(st.session_state[_key(scope, name)] or "").strip()
 
 
@@ -115,8 +116,9 @@ def _sampling(scope: str, kept: ChatSettings) -> dict[str, Any]:
             "seed": _number(scope, "seed", kept.seed, 0, 2**32 - 1, 1),
             "alternatives": _number(scope, "alternatives", kept.alternatives, 0, 20, 1),
         }
-    _seed(scope, "stop", kept.stop)
-    found["stop"] = st.text_area(t("talk.stop_strings"), key=_key(scope, "stop"), height=68, help=t("talk.stop_strings_help"))
+    found["stop"] = st.text_area(
+        t("talk.stop_strings"), kept.stop, key=_key(scope, "stop"), height=68, help=t("talk.stop_strings_help")
+    )
     return found
 
 
@@ -154,48 +156,59 @@ def _bound(field: Any, name: str) -> Any:
 
 
 def _prompt(scope: str, kept: ChatSettings, tools: Sequence[str]) -> dict[str, Any]:
-    for name in ("system", "examples", "steps"):
-        _seed(scope, name, getattr(kept, name))
     asked = {name: t(f"talk.steps_{name}") for name in prompting.STEPS}
     found: dict[str, Any] = {
-        "system": st.text_area(t("talk.system"), key=_key(scope, "system"), height=80, max_chars=20_000),
+        "system": st.text_area(t("talk.system"), kept.system, key=_key(scope, "system"), height=80, max_chars=20_000),
         "examples": st.text_area(
-            t("talk.examples"), key=_key(scope, "examples"), height=110, help=t("talk.examples_help"), max_chars=50_000
+            t("talk.examples"),
+            kept.examples,
+            key=_key(scope, "examples"),
+            height=110,
+            help=t("talk.examples_help"),
+            max_chars=50_000,
         ),
-        "steps": st.radio(t("talk.steps"), list(asked), key=_key(scope, "steps"), format_func=asked.__getitem__),
+        "steps": st.radio(
+            t("talk.steps"),
+            list(asked),
+            list(asked).index(kept.steps),
+            key=_key(scope, "steps"),
+            format_func=asked.__getitem__,
+        ),
     }
     if tools:
-        _seed(scope, "tools", [name for name in kept.tools if name in tools])
-        chosen = st.pills(t("talk.tools"), tools, key=_key(scope, "tools"), selection_mode="multi", help=t("talk.tools_help"))
+        chosen = st.pills(
+            t("talk.tools"),
+            tools,
+            default=[name for name in kept.tools if name in tools],
+            key=_key(scope, "tools"),
+            selection_mode="multi",
+            help=t("talk.tools_help"),
+        )
         found["tools"] = tuple(chosen)
         if "retrieval" in chosen:
-            _seed(scope, "data", kept.data)
-            found["data"] = st.text_input(t("talk.data"), key=_key(scope, "data"), help=t("talk.data_help"))
+            found["data"] = st.text_input(t("talk.data"), kept.data, key=_key(scope, "data"), help=t("talk.data_help"))
     return found
 
 
 def _samples(scope: str, kept: ChatSettings) -> dict[str, Any]:
     st.caption(t("talk.samples_about"))
-    _seed(scope, "target", kept.target)
     return {
         "samples": _number(scope, "samples", kept.samples, 1, 16, 1),
         "reader": _choice(scope, "reader", t("talk.reader"), {name: t(f"talk.rule_{name}") for name in READERS}, kept.reader),
-        "target": st.text_input(t("talk.target"), key=_key(scope, "target"), help=t("talk.target_help")),
+        "target": st.text_input(t("talk.target"), kept.target, key=_key(scope, "target"), help=t("talk.target_help")),
     }
 
 
 def _choice(scope: str, name: str, label: str, words: Mapping[str, str], value: str, explained: str | None = None) -> str:
     """One of several names, each shown by its words."""
-    _seed(scope, name, value if value in words else next(iter(words)))
-    return str(st.selectbox(label, list(words), key=_key(scope, name), format_func=words.__getitem__, help=explained))
+    place = list(words).index(value) if value in words else 0
+    return str(st.selectbox(label, list(words), place, key=_key(scope, name), format_func=words.__getitem__, help=explained))
 
 
 def _number(scope: str, name: str, value: Any, low: Any, high: Any, step: Any, label: str | None = None) -> Any:
-    _seed(scope, name, value)
     draw: Any = st.number_input  # its overloads tell whole numbers from others; here the bounds' type does
     words = {"help": t(f"talk.about_{name}")} if label is None else {}
-    default = None if value is None else "min"
-    return draw(label or t(f"talk.set_{name}"), low, high, value=default, step=step, key=_key(scope, name), **words)
+    return draw(label or t(f"talk.set_{name}"), low, high, value=value, step=step, key=_key(scope, name), **words)
 
 
 @cache
@@ -205,8 +218,3 @@ def _keeping() -> Any:
 
 def _key(scope: str, name: str) -> str:
     return f"talk.{scope}.{name}"
-
-
-def _seed(scope: str, name: str, value: Any) -> None:
-    """Where a widget begins; what a reader has chosen since then stays."""
-    st.session_state.setdefault(_key(scope, name), value)

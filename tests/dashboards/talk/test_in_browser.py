@@ -98,6 +98,23 @@ def test_a_setting_that_was_typed_just_before_the_question_counts(leaving: str, 
     assert asked["top_logprobs"] == 3
 
 
+def test_settings_go_on_with_their_conversation(page: Any, site: Any) -> None:
+    begun = conversations.create(site.home, OWNER, settings={"model": "m@champion", "temperature": 1.5, "context": "window"})
+    page.goto(f"{site.url}/chat?c={begun}")
+    ask(page, "slowly")
+    page.get_by_text("word19").wait_for()
+    page.get_by_role("button", name="Retry").wait_for()
+    settle(page)
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_role("spinbutton", name="Top-k").fill("7")
+    page.keyboard.press("Escape")
+    ask(page, "quick afterwards")
+    page.get_by_text("m@champion heard: quick afterwards").wait_for()
+    (asked,) = [each for each in site.speaker.requests if each["messages"][-1]["content"] == "quick afterwards"]
+    assert (asked["temperature"], asked["top_p"], asked["top_k"]) == (1.5, 1.0, 7)
+    assert asked["lapidar"]["context"]["policy"] == "window"
+
+
 def test_an_answer_is_stopped_by_key_and_the_slot_is_free(page: Any, site: Any) -> None:
     page.goto(f"{site.url}/chat?model=m@champion")
     ask(page, "slow please")
