@@ -37,12 +37,11 @@ def page() -> None:
         _welcome()
         return
     st.subheader(t("home.waiting"), anchor=False)
-    with states.guarded():
-        _waiting(waiting(settings(), versions, runs.rows))
+    _waits()
     st.subheader(t("home.running"), anchor=False)
     _running()
     st.subheader(t("home.versions"), anchor=False)
-    _versions(versions)
+    _latest()
 
 
 def _welcome() -> None:
@@ -65,6 +64,13 @@ def _resume(each: Waiting) -> None:
         orchestrator.connect(settings()).resume(each.subject)
     except LapidarError as error:
         st.toast(safe.plain(error), icon=":material/error:")
+
+
+@access.live(reading.SECONDS)
+def _waits() -> None:
+    with states.guarded():
+        versions, runs = reading.news()
+        _waiting(waiting(settings(), versions or [], runs.rows))
 
 
 def _waiting(found: list[Waiting]) -> None:
@@ -105,6 +111,16 @@ def _run(run: RunDetail) -> None:
         for stage in run.stages:
             if stage.status == "running":
                 run_parts.running(stage)
+
+
+@access.live(reading.SECONDS)
+def _latest() -> None:
+    with states.guarded():
+        versions, _ = reading.news()
+        if versions is None:
+            st.caption(t("home.no_mlflow"))
+        else:
+            _versions(versions)
 
 
 def _versions(versions: list[Version]) -> None:

@@ -86,9 +86,9 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     found = Recorded(tmp_path_factory.mktemp("recorded") / "home")
     settings = Settings(home=found.home, tracking_uri=None, store=None, database_url=None)
     settings.prepare()
-    _record(settings, found.first, "0.001", right=40)
-    _record(settings, found.second, "0.003", right=70)
-    _record(settings, found.failed, "0.1", right=0, failing=True)
+    record(settings, found.first, "0.001", right=40)
+    record(settings, found.second, "0.003", right=70)
+    record(settings, found.failed, "0.1", right=0, failing=True)
     dead = "import os,sys; from components.settings import Settings; from components.tracking import Tracker\n"
     dead += "t = Tracker(Settings(), None, sys.argv[1]); t.start('tiny', params={'seed': 0}); t.start('sft', stage='sft')\n"
     dead += "t.log_stage_events('sft', [{'kind': 'metric', 'name': 'loss', 'value': 2.0, 'step': 1, 'time': 1.0}]); os._exit(9)"
@@ -97,7 +97,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     return found
 
 
-def _record(settings: Settings, run: str, lr: str, right: int, failing: bool = False) -> None:
+def record(settings: Settings, run: str, lr: str, right: int, failing: bool = False) -> None:
     tracker = Tracker(settings, None, run)
     tags = {"code.revision": "0" * 40, "code.clean": True, "lock": "1" * 64, "run": run, "gate": "unknown"}
     tracker.start("tiny", params={"seed": 0, "sft": {"lr": lr}}, tags=tags)

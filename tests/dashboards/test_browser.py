@@ -1,8 +1,9 @@
-"""The dashboard in a real Chromium: every page light, dark and narrow; a comparison from the table on; signing in; live curves."""
+"""The dashboard in a real Chromium: every page light, dark and narrow; a comparison from the table on; signing in; what is live."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from components.reviews import accounts, sign_ins
 from components.settings import Settings
 from dashboards.navigation import VIEWS
 
-from .conftest import HOSTILE, Recorded, settle
+from .conftest import HOSTILE, Recorded, record, settle
 
 pytestmark = pytest.mark.browser
 Visit = Callable[..., Any]
@@ -106,6 +107,17 @@ for step in range(200):
         process.kill()
         process.wait()
     page.get_by_text("killed").first.wait_for(timeout=20_000)
+
+
+def test_home_shows_what_comes_up_while_it_is_open(recorded: Recorded, tmp_path: Path, serve: Serve, visit: Visit) -> None:
+    home = shutil.copytree(recorded.home, tmp_path / "home")
+    page = visit(serve(home))
+    waiting = page.get_by_role("link", name="Run failed")
+    assert waiting.count() == 2
+    record(Settings(home=home, tracking_uri=None, store=None, database_url=None), "tiny-5", "0.1", right=0, failing=True)
+    waiting.filter(has_text="tiny-5").wait_for(timeout=30_000)
+    assert waiting.count() == 3
+    no_stack_trace(page)
 
 
 def sign_in(page: Any, name: str, password: str) -> None:
