@@ -11,7 +11,7 @@ import os
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,8 @@ from components.errors import LapidarError
 from components.settings import Settings
 
 Result = TypeVar("Result")
+_HISTORIES = "/api/2.0/mlflow/metrics/get-history-bulk-interval"
+_MOST_OF_SEVERAL = 2500  # points a run; MLflow gives no more in that answer, and of more than these every n-th
 _REFUSED = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
 
 
@@ -43,6 +45,24 @@ class Connection:
 
         target.mkdir(parents=True, exist_ok=True)
         return Path(get_artifact_repository(location, tracking_uri=self.address).download_artifacts(path, str(target)))
+
+    def histories(self, runs: Sequence[str], metric: str) -> dict[str, list[tuple[int, float, int]]]:
+        """Every point (step, value, milliseconds since 1970) of one metric, by run; one question for all where a server answers."""
+        if not self.address.startswith("http"):
+            return {run: self._history(run, metric) for run in runs}
+        from mlflow.utils.credentials import get_default_host_creds
+        from mlflow.utils.rest_utils import http_request, verify_rest_response
+
+        asked = {"run_ids": list(runs), "metric_key": metric, "max_results": _MOST_OF_SEVERAL}
+        response = http_request(get_default_host_creds(self.address), _HISTORIES, "GET", params=asked)
+        found: dict[str, list[tuple[int, float, int]]] = {run: [] for run in runs}
+        for point in verify_rest_response(response, _HISTORIES).json().get("metrics", []):
+            found[point["run_id"]].append((int(point.get("step", 0)), float(point["value"]), int(point["timestamp"])))
+        # as many as were asked for may be only some of them
+        return {run: self._history(run, metric) if len(p) >= _MOST_OF_SEVERAL else p for run, p in found.items()}
+
+    def _history(self, run: str, metric: str) -> list[tuple[int, float, int]]:
+        return [(point.step, point.value, point.timestamp) for point in self.client.get_metric_history(run, metric)]
 
     def upload_text(self, model_id: str, path: str, text: str) -> None:
         """Writes a text file among the artifacts of a LoggedModel."""

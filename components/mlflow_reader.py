@@ -25,7 +25,7 @@ from typing import Any, Literal, TypeVar
 from components import local_services, mlflow_client, run_files, versions
 from components.errors import InputError, LapidarError
 from components.mlflow_client import Connection
-from components.run_records import PARENT, Curve, Page, Record, RunDetail, RunRow, curve, detail, row
+from components.run_records import PARENT, Curve, Page, Record, RunDetail, RunRow, curve, detail, row, thinned
 from components.settings import Settings
 from components.versions import Version
 
@@ -106,7 +106,9 @@ class History:
         return [found[run] for run in runs]
 
     def curves(self, runs: Sequence[RunDetail], metrics: Sequence[tuple[str, str]]) -> list[Curve]:
-        """Curves of runs by (stage, metric), one question a run; those that a run hasn't are left out.
+        """Curves of runs by (stage, metric), one question for each of these; those that a run hasn't are left out.
+
+        Of more than ``MOST_POINTS`` points the extremes are kept.
 
         Raises:
             LapidarError: if MLflow doesn't answer in time.
@@ -114,7 +116,10 @@ class History:
         local = [run for run in runs if run_files.known(self._settings, run.row.id)]
         found = [each for run in local for each in run_files.curves(self._settings, run.row.id, metrics)]
         ids = {run.row.id for run in local}
-        remote = self._each([partial(_curves, run=run, metrics=metrics) for run in runs if run.row.id not in ids])
+        others = [run for run in runs if run.row.id not in ids]
+        remote = self._each(
+            [partial(_curves, runs=others, stage=stage, metric=metric) for stage, metric in metrics] if others else []
+        )
         return found + [each for curves in remote for each in curves]
 
     def report(self, run: str) -> dict[str, Any] | None:
@@ -294,18 +299,11 @@ def _record(found: Any) -> Record:
     )
 
 
-def _curves(connection: Connection, run: RunDetail, metrics: Sequence[tuple[str, str]]) -> list[Curve]:
-    found = []
-    for stage, metric in metrics:
-        record = run.stage(stage)
-        if record is not None and metric in record.metrics:
-            found.append(curve(run.row.id, stage, metric, _points(connection, record, metric), record.began))
-    return found
-
-
-def _points(connection: Connection, record: Record, metric: str) -> list[tuple[int, float, int]]:
-    """(step, value, milliseconds since 1970), thinned out evenly where there are very many."""
-    found = connection.client.get_metric_history(record.tracker_id, metric)
-    points = sorted(((p.step, p.value, p.timestamp) for p in found), key=lambda point: (point[0], point[2]))
-    every = max(1, -(-len(points) // MOST_POINTS))
-    return points[::every] + ([points[-1]] if points and (len(points) - 1) % every else [])
+def _curves(connection: Connection, runs: Sequence[RunDetail], stage: str, metric: str) -> list[Curve]:
+    """One metric of those runs that have it."""
+    records = {run.row.id: found for run in runs if (found := run.stage(stage)) and found.tracker_id and metric in found.metrics}
+    if not records:
+        return []
+    points = connection.histories([record.tracker_id for record in records.values() if record.tracker_id], metric)
+    curves = [curve(run, stage, metric, points[record.tracker_id or ""], record.began) for run, record in records.items()]
+    return [thinned(each, MOST_POINTS) for each in curves]

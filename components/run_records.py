@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
@@ -189,6 +189,33 @@ def curve(run: str, stage: str, metric: str, points: Sequence[tuple[int, float, 
     steps = sorted(last)
     start = began if began is not None else min((at for _, at in last.values()), default=0)
     return Curve(run, stage, metric, steps, [max(0.0, (last[s][1] - start) / 1000) for s in steps], [last[s][0] for s in steps])
+
+
+def thinned(found: Curve, most: int) -> Curve:
+    """A curve of at most that many points, with all its extremes in their places; see ``extremes``."""
+    kept = extremes(found.values, most)
+    return replace(
+        found, steps=[found.steps[i] for i in kept], times=[found.times[i] for i in kept], values=[found.values[i] for i in kept]
+    )
+
+
+def extremes(values: Sequence[float], most: int) -> list[int]:
+    """Places of at most ``most`` values that look like all of them: the first, the last, and the least and the greatest of each
+    of many parts of equal length. What isn't finite counts as neither.
+
+    >>> extremes([1, 1, 9, 1, 1, -3, 1, 1], 6)
+    [0, 1, 2, 4, 5, 7]
+    """
+    if len(values) <= most:
+        return list(range(len(values)))
+    parts, inner = max(1, (most - 2) // 2), len(values) - 2
+    kept = {0, len(values) - 1}
+    for part in range(parts):
+        places = range(1 + part * inner // parts, 1 + (part + 1) * inner // parts)
+        finite = [place for place in places if math.isfinite(values[place])]
+        if finite:
+            kept |= {min(finite, key=values.__getitem__), max(finite, key=values.__getitem__)}
+    return sorted(kept)
 
 
 def to_plain(found: RunRow) -> dict[str, Any]:

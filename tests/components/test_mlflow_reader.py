@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 import socket
 import threading
 import time
@@ -10,13 +11,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mlflow.entities import Metric
 
-from components import mlflow_reader, run_files
+from components import mlflow_client, mlflow_reader, run_files
 from components.errors import InputError, LapidarError
 from components.mlflow_reader import History
-from components.run_records import Record, curve, detail, estimates, smoothed
+from components.run_records import Record, curve, detail, estimates, smoothed, thinned
 from components.settings import Settings
 from components.tracking import Tracker
+
+from .conftest import Server
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +167,38 @@ def test_scores_of_a_run_without_a_headline_are_those_of_its_last_evaluation() -
         [Record("", "r", "finished"), Record("evaluate.base", "e", began=1), Record("evaluate.sft", "e", began=2, metrics=metrics)],
     )
     assert list(found.row.scores) == ["sums.accuracy"]
+
+
+@pytest.mark.parametrize("most", [6, 7, 50, 199])
+def test_a_thinned_curve_keeps_its_ends_and_extremes(most: int) -> None:
+    values = [math.sin(place) for place in range(200)]
+    values[17], values[101], values[150] = 40.0, -40.0, math.nan
+    found = thinned(curve("r", "sft", "loss", [(3 * place, value, place) for place, value in enumerate(values)], 0), most)
+    assert len(found.steps) <= most
+    assert {0, 3 * 199, 3 * 17, 3 * 101} <= set(found.steps)
+    assert [values[step // 3] for step in found.steps] == pytest.approx(list(found.values), nan_ok=True)
+    whole = curve("r", "sft", "loss", [(place, 1.0, place) for place in range(most)], 0)
+    assert thinned(whole, most) == whole
+
+
+@pytest.mark.slow
+def test_a_server_gives_the_curves_that_the_file_has(home: Settings, tmp_path: Path) -> None:
+    connection = mlflow_client.connect(home, None, "lapidar")
+    client, runs = connection.client, []
+    for length in (0, 3, 2499, 2500, 2600):
+        runs.append(client.create_run(connection.experiment_id).info.run_id)
+        draw = random.Random(length)
+        values = [math.nan, math.inf, *(draw.random() for _ in range(length))][:length]
+        metrics = [Metric("loss", value, 1_700_000_000_000 + 10 * step, 2 * step) for step, value in enumerate(values)]
+        for start in range(0, length, 1000):
+            client.log_batch(runs[-1], metrics[start : start + 1000])
+    server = Server(home)
+    server.start()
+    try:
+        served = mlflow_client.connect(Settings(home=tmp_path / "other", tracking_uri=server.uri), None, "lapidar")
+        ours, theirs = connection.histories(runs, "loss"), served.histories(runs, "loss")
+    finally:
+        server.stop()
+    assert [len(ours[run]) for run in runs] == [0, 3, 2499, 2500, 2600]
+    for run in runs:
+        assert [str(point) for point in sorted(theirs[run])] == [str(point) for point in sorted(ours[run])]
