@@ -18,10 +18,13 @@ from dashboards.ui.text import t
 _ORDERS: tuple[Order, ...] = ("newest", "oldest", "name")
 _SCORES = 3
 _PICKED = "runs.picked"
+_COMPARE = "runs-compare"
 
 
 def page() -> None:
     """Draws the page."""
+    if st.session_state.get(_COMPARE):  # the button below was clicked: its page needn't wait for this one
+        page_state.go("compare", runs=_chosen())
     st.title(t("ui.page_runs"))
     query, order = _filter()
     try:
@@ -125,6 +128,12 @@ def _table(found: Page[RunRow], query: str, order: str) -> list[str]:
     )
     rows = state.selection.rows if hasattr(state, "selection") else []
     picked[here] = [found.rows[number].id for number in rows if number < len(found.rows)]
+    return _chosen()
+
+
+def _chosen() -> list[str]:
+    """The runs that were chosen on all pages of the table."""
+    picked: dict[str, list[str]] = st.session_state.get(_PICKED, {})
     return list(dict.fromkeys(run for key, runs in picked.items() if key != "round" for run in runs))
 
 
@@ -173,14 +182,14 @@ def _below(found: Page[RunRow], chosen: list[str]) -> None:
     """What to do with the chosen runs, and the way to the next page."""
     with st.container(horizontal=True, vertical_alignment="center"):
         too_many = len(chosen) > MOST_RUNS
-        if st.button(
+        st.button(
             t("runs.compare", n=len(chosen)),
+            key=_COMPARE,
             type="primary",
             icon=":material/stacked_line_chart:",
             disabled=len(chosen) < 2 or too_many,
             help=t("runs.compare_help", most=MOST_RUNS),
-        ):
-            page_state.go("compare", runs=chosen)
+        )
         if st.button(t("runs.open"), icon=":material/route:", disabled=len(chosen) != 1):
             page_state.go("run", id=chosen[0])
         if chosen and st.button(t("runs.clear"), type="tertiary"):
