@@ -15,9 +15,11 @@ import os
 import re
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TooSlow
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -34,6 +36,7 @@ PAGE_ROWS = 50
 SECONDS = 8.0
 MOST_POINTS = 2000
 _MOST_STAGES = 500
+_AHEAD_SECONDS = 30.0
 _BESIDE = 4
 """Questions at once. More of them are slower on SQLite: each thread opens a connection of its own."""
 _ORDERS = {"newest": "attributes.start_time DESC", "oldest": "attributes.start_time ASC", "name": "attributes.run_name ASC"}
@@ -57,6 +60,8 @@ class History:
         self._tokens: dict[tuple[str, str], list[str | None]] = {}
         self._connected: Connection | None = None
         self._connecting = threading.Lock()
+        self._beginning = threading.Lock()
+        self._begun: dict[str, tuple[float, Future[list[Record]]]] = {}
         self._pool = ThreadPoolExecutor(_BESIDE, "lapidar-history")
 
     @property
@@ -104,6 +109,18 @@ class History:
                 raise InputError(f"there is no run {run!r}; the page Runs lists those that there are")
             found[run] = detail(run, records)
         return [found[run] for run in runs]
+
+    def ahead(self, runs: Sequence[str]) -> None:
+        """Begins to ask for runs that have ended and that a reader may want next; ``details`` then needn't."""
+        if self._connected is None:  # nobody asked anything yet: that would take longer than the reader may stay
+            return
+        remote = [run for run in runs if not run_files.known(self._settings, run)]
+        with self._beginning:
+            now = time.monotonic()
+            self._begun = {run: begun for run, begun in self._begun.items() if now - begun[0] < _AHEAD_SECONDS}
+            for run in remote:
+                if run not in self._begun:
+                    self._begun[run] = now, self._pool.submit(_stages, self._connected, run)
 
     def curves(self, runs: Sequence[RunDetail], metrics: Sequence[tuple[str, str]]) -> list[Curve]:
         """Curves of runs by (stage, metric), one question for each of these; those that a run hasn't are left out.
@@ -239,7 +256,16 @@ class History:
 
     def _stages(self, runs: Sequence[str]) -> list[list[Record]]:
         """Records of each run; none where nothing was ever tracked."""
-        return [[] for _ in runs] if self._empty else self._each([partial(_stages, run=run) for run in runs])
+        return [[] for _ in runs] if self._empty else self._each([partial(self._stages_of, run=run) for run in runs])
+
+    def _stages_of(self, connection: Connection, run: str) -> list[Record]:
+        """Records of a run, of the question that began ahead if one did and was answered."""
+        with self._beginning:
+            began, answer = self._begun.pop(run, (0.0, None))
+        if answer is not None and time.monotonic() - began < _AHEAD_SECONDS:
+            with suppress(Exception):  # it is asked again, now so that whoever waits hears what is the matter
+                return answer.result(self._seconds)
+        return _stages(connection, run)
 
     def _connection(self) -> Connection:
         with self._connecting:

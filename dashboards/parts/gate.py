@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboards.ui import charts, numbers, safe
+from dashboards.ui import figures, numbers, safe
 from dashboards.ui.text import t
 
 _ORDER = {"fail": 0, "unknown": 1, "pass": 2}
@@ -52,5 +52,14 @@ def _differences(reasons: Sequence[Mapping[str, Any]]) -> None:
     if not rows:
         return
     st.markdown(f"**{t('gate.differences')}**")
-    chart = charts.intervals(rows, "what", "series", [t("gate.difference")], t("gate.against"), zero=True)
-    charts.draw(chart, height=60 + 34 * len(rows), key="gate-differences", alt_text=t("gate.differences"))
+    figures.intervals(
+        rows,
+        "what",
+        "series",
+        [t("gate.difference")],
+        t("gate.against"),
+        zero=True,
+        height=60 + 34 * len(rows),
+        key="gate-differences",
+        alt=t("gate.differences"),
+    )

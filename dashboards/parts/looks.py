@@ -16,7 +16,7 @@ from components.inference.reading import Alternative, Token
 from components.inspection import Document
 from dashboards.parts import documents
 from dashboards.talk import tokens as spoken
-from dashboards.ui import charts, numbers, safe
+from dashboards.ui import charts, figures, numbers, safe
 from dashboards.ui.text import t
 
 Row = dict[str, Any]
@@ -157,16 +157,13 @@ def _norms(document: Document) -> list[Row]:
     ]
     documents.heat(cells, "token", "layer", "norm", t("inside.norm"), "inside-norms", 100 + 30 * len(rows))
     parts = ("hidden", "attention", "mlp")
-    points = [
-        {"layer": row["layer"], "norm": fmean(row[part]), "part": t(f"inside.of_{part}")}
-        for row in rows
-        for part in parts
-        if row[part]
-    ]
     st.markdown(f"##### {t('inside.mean_norms')}")
-    series = [t(f"inside.of_{part}") for part in parts]
-    chart = charts.lines(points, "layer", "norm", "part", series, (t("inside.layer"), t("inside.norm")))
-    charts.draw(chart, height=260, key="inside-parts", alt_text=t("inside.mean_norms"))
+    lines = []
+    for part in parts:
+        known = [row for row in rows if row[part]]
+        lines.append(figures.Line(t(f"inside.of_{part}"), [row["layer"] for row in known], [fmean(row[part]) for row in known]))
+    titles = (t("inside.layer"), t("inside.norm"))
+    figures.lines(lines, [line.name for line in lines], titles, height=260, key="inside-parts", alt=t("inside.mean_norms"))
     return [
         {
             t("inside.layer"): row["layer"],
@@ -179,9 +176,12 @@ def _norms(document: Document) -> list[Row]:
 def _rope(document: Document) -> list[Row]:
     """Frequencies of each pair of dimensions, as the model has them and stretched."""
     scalings, rows = ["model", *(name for name in document.settings["scalings"] if name != "default")], list(document.rows)
-    points = [{"pair": row["pair"], "frequency": row[name], "scaling": name} for row in rows for name in scalings if row.get(name)]
-    chart = charts.lines(points, "pair", "frequency", "scaling", scalings, (t("inside.pair"), t("inside.frequency")), log=True)
-    charts.draw(chart, height=340, key="inside-rope", alt_text=t("inside.at_rope"))
+    lines = []
+    for name in scalings:
+        known = [row for row in rows if row.get(name)]
+        lines.append(figures.Line(name, [row["pair"] for row in known], [row[name] for row in known]))
+    titles = (t("inside.pair"), t("inside.frequency"))
+    figures.lines(lines, scalings, titles, height=340, key="inside-rope", alt=t("inside.at_rope"), log=True)
     facts = document.facts
     st.caption(
         t(

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboards.ui import charts, export, numbers, page_state
+from dashboards.ui import export, figures, numbers, page_state
 from dashboards.ui.text import t
 
 _SHARES = ("truncated", "unparsed")
@@ -70,5 +70,5 @@ def _stages(evidence: Mapping[str, Any]) -> None:
         if (value := benchmarks.get(benchmark, {}).get(metric)) and value.get("low") is not None
     ]
     if rows:
-        chart = charts.intervals(rows, "stage", "what", [chosen], metric)
-        charts.draw(chart, height=60 + 34 * len(rows), key="stages", alt_text=t("scores.stages"))
+        height = 60 + 34 * len(rows)
+        figures.intervals(rows, "stage", "what", [chosen], metric, height=height, key="stages", alt=t("scores.stages"))

@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from components.sweep import Cell, Grid, Outcome, score, scored, scorers, summary
-from dashboards.ui import charts, export, numbers, safe
+from dashboards.ui import export, figures, numbers, safe
 from dashboards.ui.text import t
 
 
@@ -43,11 +43,9 @@ def means(rows: Sequence[Mapping[str, Any]], names: Sequence[str], words: Mappin
             {"label": f"{heat} {key[0]:g}", "series": f"{top} {key[1]:g}", "value": e.value, "low": e.low, "high": e.high}
             for key, e in found.items()
         ]
-        height = 70 + 26 * len(shown)
+        height, key = 70 + 26 * len(shown), f"playground.chart.{name}"
         with column:
-            charts.draw(
-                charts.intervals(shown, "label", "series", series, words[name]), height=height, key=f"playground.chart.{name}"
-            )
+            figures.intervals(shown, "label", "series", series, words[name], height=height, key=key, alt=words[name])
 
 
 def matrix(grid: Grid, outcomes: Mapping[Cell, Outcome], names: Sequence[str]) -> None:

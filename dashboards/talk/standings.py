@@ -10,7 +10,7 @@ from components.errors import LapidarError
 from components.reviews import arena
 from components.reviews.standing import votes
 from components.settings import Settings
-from dashboards.ui import charts, export, numbers, safe, states, tables
+from dashboards.ui import export, figures, numbers, safe, states, tables
 from dashboards.ui.text import t
 
 
@@ -50,11 +50,16 @@ def _ranking(settings: Settings) -> None:
         {"model": name, "series": series, "value": found.value, "low": found.low, "high": found.high}
         for name, found in ranking.points.items()
     ]
-    charts.draw(
-        charts.intervals(shown, "model", "series", [series], t("arena.points_axis"), zero=True),
+    figures.intervals(
+        shown,
+        "model",
+        "series",
+        [series],
+        t("arena.points_axis"),
+        zero=True,
         height=90 + 46 * len(shown),
         key="arena.chart",
-        alt_text=t("arena.chart_alt"),
+        alt=t("arena.chart_alt"),
     )
     if ranking.note:
         st.caption(safe.plain(ranking.note, 400))

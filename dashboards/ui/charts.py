@@ -1,4 +1,7 @@
-"""Charts in one look: one palette that is readable on light and on dark, no background of its own, quiet axes."""
+"""Charts in one look: one palette that is readable on light and on dark, no background of its own, quiet axes.
+
+Curves and intervals, which are what readers wait for, are drawn by ``figures``.
+"""
 
 from __future__ import annotations
 
@@ -38,72 +41,6 @@ def colour(field: str, names: Sequence[str], title: str | None = None) -> alt.Co
     scale = alt.Scale(domain=list(names), range=[PALETTE[i % len(PALETTE)] for i in range(len(names))])
     legend = alt.Legend(orient="top", labelLimit=260, symbolOpacity=1) if len(names) > 1 else None
     return alt.Color(field, type="nominal", scale=scale, title=title, legend=legend)
-
-
-def lines(
-    rows: Any,
-    x: str,
-    y: str,
-    series: str,
-    names: Sequence[str],
-    titles: tuple[str, str],
-    faint: str | None = None,
-    log: bool = False,
-) -> Any:
-    """Curves of several series.
-
-    Args:
-        rows: a data frame or records with ``x``, ``y`` and ``series``.
-        names: the series in the order of their colours.
-        titles: of the two axes.
-        faint: field with unsmoothed values, drawn faintly behind.
-        log: whether the y axis is logarithmic.
-    """
-    import altair as alt
-
-    scale = alt.Scale(type="log") if log else alt.Scale(zero=False)
-    tips = [
-        alt.Tooltip(series, type="nominal"),
-        alt.Tooltip(x, type="quantitative"),
-        alt.Tooltip(y, type="quantitative", format=".4g"),
-    ]
-    base = alt.Chart(records(rows)).encode(
-        x=alt.X(x, type="quantitative", title=titles[0], axis=alt.Axis(grid=False, tickCount=6)),
-        color=colour(series, names),
-        tooltip=tips,
-    )
-    axis = alt.Axis(tickCount=6) if log else alt.Axis()
-    drawn = base.mark_line(strokeWidth=2, clip=True).encode(
-        y=alt.Y(y, type="quantitative", title=titles[1], scale=scale, axis=axis)
-    )
-    if faint is None:
-        return drawn
-    behind = base.mark_line(strokeWidth=1, opacity=0.25, clip=True).encode(y=alt.Y(faint, type="quantitative", scale=scale))
-    return behind + drawn
-
-
-def intervals(rows: Any, label: str, series: str, names: Sequence[str], title: str, zero: bool = False) -> Any:
-    """Estimates as points with their intervals: fields ``value``, ``low``, ``high``, one row each for ``label``."""
-    import altair as alt
-
-    base = alt.Chart(records(rows)).encode(
-        y=alt.Y(label, type="nominal", title=None, axis=alt.Axis(labelLimit=220, ticks=False, domain=False)),
-        yOffset=alt.YOffset(series, type="nominal", sort=list(names), scale=alt.Scale(paddingOuter=0.8)),
-        color=colour(series, names),
-        tooltip=[
-            _tip(series),
-            _tip(label),
-            *(alt.Tooltip(end, type="quantitative", format=".3f") for end in ("value", "low", "high")),
-        ],
-    )
-    bars = base.mark_rule(strokeWidth=2).encode(
-        x=alt.X("low", type="quantitative", title=title, scale=alt.Scale(zero=zero), axis=alt.Axis(tickCount=8)), x2=alt.X2("high")
-    )
-    points = base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.X("value", type="quantitative"))
-    if not zero:
-        return bars + points
-    line = alt.Chart(records([{"x": 0}])).mark_rule(color=_GREY, strokeDash=[4, 4]).encode(x=alt.X("x", type="quantitative"))
-    return line + bars + points
 
 
 def grouped(rows: Any, x: str, y: str, series: str, names: Sequence[str], title: str) -> Any:

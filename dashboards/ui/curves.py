@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import streamlit as st
 
 from components.run_records import Curve, smoothed
-from dashboards.ui import charts, numbers, page_state, safe
+from dashboards.ui import figures, numbers, page_state, safe
 from dashboards.ui.text import t
 
 _WIDE = 2
@@ -29,11 +30,15 @@ def draw(found: Sequence[Curve], names: Mapping[str, str], key: str) -> None:
             if all(len(each.steps) < 2 for each in own):
                 _single(own, names)
                 continue
-            rows = [row for each in own for row in _rows(each, names[each.run], axis, weight)]
-            positive = log and all(value > 0 for each in own for value in each.values)
-            titles = (t(f"ui.axis_{axis}"), metric)
-            shown = charts.lines(rows, "x", "value", "run", list(names.values()), titles, "raw" if weight else None, positive)
-            charts.draw(shown, 260, key=f"{key}-{stage}-{metric}", alt_text=f"{stage} {metric}")
+            figures.lines(
+                [_line(each, names[each.run], axis, weight) for each in own],
+                list(names.values()),
+                (t(f"ui.axis_{axis}"), safe.visible(metric)),
+                height=260,
+                key=f"{key}-{stage}-{metric}",
+                alt=f"{stage} {metric}",
+                log=log and all(value > 0 for each in own for value in each.values),
+            )
 
 
 def _controls(key: str) -> tuple[str, float, bool]:
@@ -44,14 +49,12 @@ def _controls(key: str) -> tuple[str, float, bool]:
     return axis, float(weight), bool(log)
 
 
-def _rows(each: Curve, name: str, axis: str, weight: float) -> list[dict[str, float | str]]:
-    places = each.steps if axis == "step" else each.times
+def _line(each: Curve, name: str, axis: str, weight: float) -> figures.Line:
+    places: Sequence[float] = each.steps if axis == "step" else each.times
     values = smoothed(each.values, weight)
-    return [
-        {"x": x, "value": value, "raw": raw, "run": name}
-        for x, value, raw in zip(places, values, each.values, strict=True)
-        if value == value and abs(value) != float("inf")
-    ]
+    kept = [place for place, value in enumerate(each.values) if math.isfinite(value)]
+    raw = [each.values[i] for i in kept] if weight else None
+    return figures.Line(name, [places[i] for i in kept], [values[i] for i in kept], raw)
 
 
 def _single(own: Sequence[Curve], names: Mapping[str, str]) -> None:

@@ -77,6 +77,12 @@ def _details(home: str, address: str | None, ids: tuple[str, ...]) -> list[RunDe
     return history().details(ids)
 
 
+def ahead(rows: Sequence[RunRow]) -> None:
+    """Begins to read runs that have ended and that are likely to be asked for next; doesn't wait for them."""
+    if ended := [row.id for row in rows if row.status != "running"]:
+        history().ahead(ended)
+
+
 def curves(runs: Sequence[RunDetail], metrics: Sequence[tuple[str, str]]) -> list[Curve]:
     """Curves of runs by (stage, metric); see ``History.curves``. Those of runs that have all ended are kept: they don't change."""
     ends = tuple((run.row.id, run.row.status, run.whole.ended) for run in runs)

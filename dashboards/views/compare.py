@@ -27,7 +27,7 @@ from components.run_comparison import (
 )
 from components.run_records import RunDetail
 from dashboards.parts import changes
-from dashboards.ui import charts, curves, export, numbers, page_state, reading, safe, settings, states
+from dashboards.ui import charts, curves, export, figures, numbers, page_state, reading, safe, settings, states
 from dashboards.ui.text import t
 
 _CURVES = 4
@@ -126,8 +126,16 @@ def _scores(runs: Sequence[RunDetail], names: Mapping[str, str]) -> None:
         for metric, parts in found.items()
     ]
     metrics = list(dict.fromkeys(metric for found in scores.values() for metric in found))
-    chart = charts.intervals(rows, "metric", "run", list(names.values()), t("compare.score"))
-    charts.draw(chart, 90 + (20 + 14 * len(runs)) * len(metrics), key="scores", alt_text=t("compare.part_scores"))
+    figures.intervals(
+        rows,
+        "metric",
+        "run",
+        list(names.values()),
+        t("compare.score"),
+        height=90 + (20 + 14 * len(runs)) * len(metrics),
+        key="scores",
+        alt=t("compare.part_scores"),
+    )
     _significance(scored(runs, stage, settings()), names, runs[0])
     table = [
         {"metric": metric, **{names[run]: numbers.interval(found.get(metric)) for run, found in scores.items()}}

@@ -12,7 +12,7 @@ from components.contamination import found as contaminated
 from components.errors import InputError
 from dashboards import ui
 from dashboards.parts import answers, contamination, judged, scores, versions
-from dashboards.ui import charts, export, numbers, page_state, safe, states
+from dashboards.ui import export, figures, numbers, page_state, safe, states
 from dashboards.ui.text import t
 
 SECTIONS = ("scores", "compare", "answers", "contamination", "judge")
@@ -119,6 +119,15 @@ def _differences(found: list[comparison.Comparison], ours: str, theirs: str) -> 
         }
         for each in found
     ]
-    chart = charts.intervals(rows, "what", "series", [name], t("evaluation.difference"), zero=True)
-    charts.draw(chart, height=70 + 34 * len(rows), key="evaluation-differences", alt_text=name)
+    figures.intervals(
+        rows,
+        "what",
+        "series",
+        [name],
+        t("evaluation.difference"),
+        zero=True,
+        height=70 + 34 * len(rows),
+        key="evaluation-differences",
+        alt=name,
+    )
     export.download([each.to_dict() for each in found], "comparison")

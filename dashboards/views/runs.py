@@ -128,6 +128,8 @@ def _table(found: Page[RunRow], query: str, order: str) -> list[str]:
     )
     rows = state.selection.rows if hasattr(state, "selection") else []
     picked[here] = [found.rows[number].id for number in rows if number < len(found.rows)]
+    if 0 < len(picked[here]) <= MOST_RUNS:
+        reading.ahead([found.rows[number] for number in rows if number < len(found.rows)])
     return _chosen()
 
 

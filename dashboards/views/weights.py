@@ -9,7 +9,7 @@ import streamlit as st
 
 from components.inspection import Document
 from dashboards.parts import documents, layers, versions
-from dashboards.ui import charts, numbers, page_state, safe
+from dashboards.ui import figures, numbers, page_state, safe
 from dashboards.ui.text import t
 
 MEASURES = ("relative_frobenius", "frobenius", "spectral", "effective_rank", "stable_rank", "left_overlap", "right_overlap")
@@ -96,11 +96,8 @@ def _spectrum(document: Document) -> None:
     kinds = list(dict.fromkeys(document.columns["kind"]))
     kind = st.selectbox(t("weights.spectrum"), kinds, key="weights-kind")
     chosen = [row for row in document.rows if row["kind"] == kind]
-    rows = [{"i": i + 1, "value": v, "layer": str(row["layer"])} for row in chosen for i, v in enumerate(row["singular_values"])]
+    found = [
+        figures.Line(str(row["layer"]), range(1, len(values) + 1), values) for row in chosen if (values := row["singular_values"])
+    ]
     names = [str(row["layer"]) for row in chosen]
-    charts.draw(
-        charts.lines(rows, "i", "value", "layer", names, ("i", "σ")),
-        height=260,
-        key="weights-spectrum",
-        alt_text=t("weights.spectrum"),
-    )
+    figures.lines(found, names, ("i", "σ"), height=260, key="weights-spectrum", alt=t("weights.spectrum"))

@@ -91,6 +91,28 @@ def test_a_run_says_the_same_from_the_home_and_from_mlflow(home: Settings, elsew
     assert (one.steps, one.values) == (other.steps, other.values) == ([0, 1, 2, 3, 4], [1, 1 / 2, 1 / 3, 1 / 4, 1 / 5])
 
 
+def test_what_was_asked_ahead_is_not_asked_again_and_is_used_once(elsewhere: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    really = mlflow_reader._stages
+    monkeypatch.setattr(mlflow_reader, "_stages", lambda connection, run: asked.append(run) or really(connection, run))
+    history = History(elsewhere)
+    history.ahead(["run-1"])
+    assert asked == []  # nobody has connected yet
+    history.runs()
+    history.ahead(["run-1", "nobody"])
+    history.ahead(["run-1"])
+    assert [found.row.id for found in history.details(["run-2", "run-1"])] == ["run-2", "run-1"]
+    assert sorted(asked) == ["nobody", "run-1", "run-2"]
+    assert [stage.stage for stage in history.run("run-1").stages] == ["sft"]
+    assert sorted(asked) == ["nobody", "run-1", "run-1", "run-2"]
+    with pytest.raises(InputError, match="there is no run"):
+        history.run("nobody")
+    monkeypatch.setattr(mlflow_reader, "_AHEAD_SECONDS", -1.0)
+    history.ahead(["run-3"])
+    history.run("run-3")
+    assert asked.count("run-3") == 2
+
+
 def test_runs_that_mlflow_has_not_heard_of_are_listed(home: Settings, tmp_path: Path) -> None:
     new = Settings(home=tmp_path / "new", tracking_uri=None, database_url=None)
     assert ids(History(new).runs().rows) == []

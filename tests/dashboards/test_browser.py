@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
+from components.mlflow_reader import History
 from components.reviews import accounts, sign_ins
+from components.run_records import Curve
 from components.settings import Settings
 from dashboards.navigation import VIEWS
 
@@ -62,7 +64,33 @@ def test_two_runs_are_chosen_in_the_table_and_compared(recorded: Recorded, serve
     page.wait_for_url("**/compare?runs=*")
     settle(page)
     page.get_by_text("30 won, 0 lost").or_(page.get_by_text("0 won, 30 lost")).wait_for()
-    page.locator("[data-testid=stVegaLiteChart]").first.wait_for()
+    page.locator("[data-testid=stBidiComponentIsolated] g.estimate").first.wait_for()
+
+
+def losses(recorded: Recorded) -> list[Curve]:
+    history = History(Settings(home=recorded.home, tracking_uri=None, database_url=None))
+    return history.curves(history.details([recorded.first, recorded.second]), [("sft", "loss")])
+
+
+def test_figures_are_read_by_pointing_and_with_keys(recorded: Recorded, serve: Serve, visit: Visit) -> None:
+    page = visit(f"{serve(recorded.home)}/compare?runs={recorded.first},{recorded.second}")
+    curves = page.get_by_role("group", name="sft loss")
+    assert curves.locator("path.line").count() == 2
+    curves.focus()
+    for key, step in (("ArrowRight", 0), ("ArrowRight", 1), ("End", 19), ("ArrowLeft", 18)):
+        page.keyboard.press(key)
+        read = curves.locator(".tip").inner_text().split()
+        assert read[:2] == ["step", str(step)]
+        assert [float(value) for value in (read[4], read[7])] == [float(f"{each.values[step]:.4g}") for each in losses(recorded)]
+    page.keyboard.press("Escape")
+    assert not curves.locator(".tip").is_visible()
+    scores = page.get_by_role("group", name="Scores")
+    scores.locator("g.estimate circle").first.hover()
+    assert scores.locator(".tip").inner_text().split() == ["sums.accuracy", "A", "1", "0.400", "[0.310,", "0.490]"]
+    scores.get_by_role("button", name="Whole screen").click()
+    page.wait_for_function("document.fullscreenElement")
+    page.wait_for_timeout(300)
+    assert scores.locator(".place svg").bounding_box()["height"] > 600
 
 
 def test_text_of_models_loads_nothing_and_runs_nothing(recorded: Recorded, serve: Serve, visit: Visit) -> None:

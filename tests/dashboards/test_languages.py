@@ -75,6 +75,8 @@ def test_a_page_and_its_charts_have_the_signs_of_the_language(recorded: Recorded
         for spec in specs:
             number = spec.get("config", {}).get("locale", {}).get("number")
             assert (number and {name: number[name] for name in ("decimal", "thousands")}) == locale
+        figures = [json.loads(figure.proto.json) for figure in compared.get("bidi_component")]
+        assert {(figure["decimal"], figure["thousands"]) for figure in figures} == {(".", ",") if locale is None else (",", ".")}
 
 
 def test_every_check_of_the_gate_has_a_name_and_says_what_it_asks(portuguese: None) -> None:

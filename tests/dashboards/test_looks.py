@@ -57,7 +57,8 @@ def test_a_view_is_a_picture_and_a_table_in_words(view: str, seen: Callable[[str
     assert list(table.columns)[:4] == HEADS[view]
     assert len(table)
     assert not [cell for cell in table.to_numpy().flatten() if cell is None or str(cell).startswith("[")]
-    assert len(page.get("vega_lite_chart")) == CHARTS[view]
+    figures = [each for each in page.get("bidi_component") if each.proto.component_name == "lapidar.figures"]
+    assert len(page.get("vega_lite_chart") + figures) == CHARTS[view]
 
 
 def test_embeddings_lie_where_the_document_says_and_how_much_of_them_is_told(seen: Callable[[str], Document]) -> None:

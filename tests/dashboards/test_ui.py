@@ -110,15 +110,20 @@ def test_time_passed_is_told_in_its_unit() -> None:
     assert [numbers.ago(now - each, now) for each in passed] == ["just now", "5 min ago", "3 h ago", "2 d ago", "2026-01-01"]
 
 
-def test_points_of_charts_go_beside_the_chart_not_within_it() -> None:
-    """Altair checks what is within one point by one: half a second for six curves of 500 steps."""
-
+def test_a_long_line_keeps_its_extremes_and_names_are_shown_as_they_are() -> None:
     def script() -> None:
-        from dashboards.ui import charts
+        from dashboards.ui import figures
 
-        rows = [{"x": step, "value": 1 / (1 + step), "run": "a"} for step in range(500)]
-        charts.draw(charts.lines(rows, "x", "value", "run", ["a"], ("step", "loss")))
+        values = [0.0] * 5000
+        values[1234], values[4321] = 7.25, -3.5
+        line = figures.Line("a\u202eb", range(5000), values, raw=[2 * value for value in values])
+        figures.lines([line], ["other", line.name], ("step", "loss"), height=200, key="figure", alt="loss")
 
-    [chart] = AppTest.from_function(script, default_timeout=30).run().get("vega_lite_chart")
-    assert "values" not in json.dumps(json.loads(chart.proto.spec))
-    assert [len(data.data.data) > 500 * 8 for data in chart.proto.datasets] == [True]
+    [figure] = AppTest.from_function(script, default_timeout=30).run().get("bidi_component")
+    shown = json.loads(figure.proto.json)
+    [line] = shown["lines"]
+    assert len(line["x"]) == len(line["y"]) <= 600
+    assert {(0, 0.0), (1234, 7.25), (4321, -3.5), (4999, 0.0)} <= set(zip(line["x"], line["y"], strict=True))
+    assert {(1234, 14.5), (4321, -7.0)} <= set(zip(line["raw"]["x"], line["raw"]["y"], strict=True))
+    assert (shown["names"], line["name"]) == (["other", "a\\u202eb"], "a\\u202eb")
+    assert line["colour"] == shown["colours"][1] != shown["colours"][0]
