@@ -10,6 +10,7 @@ from components.gate.verdict import Case, Reason, Verdict
 
 _NAME = "contamination"
 _NOT_CHECKED = "not checked"
+_CODES = {"clean": "clean", "contaminated": "contaminated", _NOT_CHECKED: "not_checked"}
 _VERDICTS: dict[str, Verdict] = {"clean": "pass", "contaminated": "fail"}
 
 
@@ -18,13 +19,13 @@ def check(case: Case) -> list[Reason]:
     if not case.config.require_clean:
         return []
     found = case.evidence.contamination
-    reasons = [_reason("", found or {"reason": "no stage looked for it"})]
+    reasons = [_reason("", found) if found else _not_checked("", "no stage looked for it", "nobody_looked")]
     benchmarks = found.get("benchmarks", {})
-    reasons += [_reason(f"{name}: ", each) for name, each in benchmarks.items()]
+    reasons += [_reason(name, each) for name, each in benchmarks.items()]
     if benchmarks:
         names = _names(case)
         left = [name for name in case.evidence.evaluation if names.get(name, name) not in benchmarks]
-        reasons += [_reason(f"{name}: ", {"reason": "it was evaluated and left out"}) for name in left]
+        reasons += [_not_checked(name, "it was evaluated and left out", "left_out") for name in left]
     return reasons
 
 
@@ -37,7 +38,25 @@ def _names(case: Case) -> dict[str, str]:
     return found
 
 
-def _reason(of: str, found: dict[str, object]) -> Reason:
+def _not_checked(benchmark: str, why: str, code: str) -> Reason:
+    return Reason(_NAME, "unknown", f"{_of(benchmark)}{_NOT_CHECKED}: {why}", code=code, values={"of": _of(benchmark)})
+
+
+def _reason(benchmark: str, found: dict[str, object]) -> Reason:
+    """What the search said; why is told in its own words."""
     state, why = str(found.get("state", _NOT_CHECKED)), found.get("reason")
     figures = {key: value for key, value in found.items() if key in ("state", "items", "flagged", "methods")}
-    return Reason(_NAME, _VERDICTS.get(state, "unknown"), f"{of}{state}: {why}" if why else f"{of}{state}", figures)
+    more = f": {why}" if why else ""
+    code = _CODES.get(state, "")
+    return Reason(
+        _NAME,
+        _VERDICTS.get(state, "unknown"),
+        f"{_of(benchmark)}{state}{more}",
+        figures,
+        code,
+        {"of": _of(benchmark), "why": more} if code else {},
+    )
+
+
+def _of(benchmark: str) -> str:
+    return f"{benchmark}: " if benchmark else ""

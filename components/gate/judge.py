@@ -16,32 +16,47 @@ def check(case: Case) -> list[Reason]:
     if policy is None:
         return []
     if champion is None or champion.digest == case.evidence.digest:
-        return [Reason(_NAME, "pass", "there is no other champion to be judged against")]
+        return [Reason(_NAME, "pass", "there is no other champion to be judged against", code="nobody_to_judge")]
     if not found:
-        return [Reason(_NAME, "unknown", "no judge compared it with the champion; `lapidar judge` does")]
+        return [Reason(_NAME, "unknown", "no judge compared it with the champion; `lapidar judge` does", code="not_judged")]
     if found.get("against") != champion.digest:
         text = f"it was judged against other weights ({found.get('against')}) than the champion's (version {champion.version})"
-        return [Reason(_NAME, "unknown", text)]
+        values = {"weights": str(found.get("against")), "version": champion.version}
+        return [Reason(_NAME, "unknown", text, code="judged_against_others", values=values)]
     audit = found.get("audit") or {}
+    who = str(found.get("judge"))
     reasons = [
-        _calibrated(f"agreement of {found.get('judge')} with people (κ)", audit.get("kappa"), policy.min_kappa),
-        _calibrated(f"position consistency of {found.get('judge')}", audit.get("consistency"), policy.min_consistency),
+        _calibrated("kappa", who, f"agreement of {who} with people (κ)", audit.get("kappa"), policy.min_kappa),
+        _calibrated("consistency", who, f"position consistency of {who}", audit.get("consistency"), policy.min_consistency),
     ]
     if all(reason.verdict == "pass" for reason in reasons):
         diagnosis = {"diagnosis": found.get("diagnosis", [])}
-        reasons.append(
-            wins(_NAME, f"{found.get('judge')} against the champion", found.get("win_rate"), policy.min_win_rate, diagnosis)
-        )
+        rate, least = found.get("win_rate"), policy.min_win_rate
+        reasons.append(wins(_NAME, f"{who} against the champion", rate, least, diagnosis, "judge_wins", {"judge": who}))
     return reasons
 
 
-def wins(name: str, what: str, rate: Mapping[str, Any] | None, least: float, more: Mapping[str, Any]) -> Reason:
-    """Passes where the whole interval of a win rate lies above the least one."""
+def wins(
+    name: str,
+    what: str,
+    rate: Mapping[str, Any] | None,
+    least: float,
+    more: Mapping[str, Any],
+    code: str,
+    values: Mapping[str, Any],
+) -> Reason:
+    """Passes where the whole interval of a win rate lies above the least one.
+
+    Args:
+        code: of the sentence; ``no_<code>`` without a win rate.
+        values: what ``what`` names.
+    """
     low, value = number((rate or {}).get("low")), number((rate or {}).get("value"))
     if rate is None or low is None or value is None:
-        return Reason(name, "unknown", f"{what}: no win rate with an interval")
+        return Reason(name, "unknown", f"{what}: no win rate with an interval", code=f"no_{code}", values=dict(values))
     text = f"{what}: win rate {interval(rate)}, the interval has to lie above {least:g}"
-    return Reason(name, "pass" if low >= least else "fail", text, {"win_rate": dict(rate), "least": least, **more})
+    figures = {"win_rate": dict(rate), "least": least, **more}
+    return Reason(name, "pass" if low >= least else "fail", text, figures, code, {**values, "estimate": dict(rate)})
 
 
 def interval(found: Mapping[str, Any]) -> str:
@@ -51,13 +66,14 @@ def interval(found: Mapping[str, Any]) -> str:
     return f"{found['value']:.3f}{between}, n={found.get('n', '?')}"
 
 
-def _calibrated(what: str, found: Mapping[str, Any] | None, least: float) -> Reason:
+def _calibrated(of: str, who: str, what: str, found: Mapping[str, Any] | None, least: float) -> Reason:
     """Unknown unless measured and high enough: a judge that isn't calibrated says nothing, good or bad."""
     value = number((found or {}).get("value"))
     if found is None or value is None:
-        return Reason(_NAME, "unknown", f"{what} was not measured; this judge may not decide")
-    figures = {"value": dict(found), "least": least}
+        text = f"{what} was not measured; this judge may not decide"
+        return Reason(_NAME, "unknown", text, code=f"no_{of}", values={"judge": who})
+    figures, values = {"value": dict(found), "least": least}, {"judge": who, "estimate": dict(found)}
     text = f"{what}: {interval(found)}, at least {least:g} asked"
     if value >= least:
-        return Reason(_NAME, "pass", text, figures)
-    return Reason(_NAME, "unknown", f"{text}; it may not decide", figures)
+        return Reason(_NAME, "pass", text, figures, of, values)
+    return Reason(_NAME, "unknown", f"{text}; it may not decide", figures, f"low_{of}", values)

@@ -14,8 +14,8 @@ def check(case: Case) -> list[Reason]:
         return []
     served = next((name for name in ("export", "merged") if name in sizes), None)
     if served is None:
-        return [Reason(_NAME, "unknown", "the size of the weights was not recorded")]
+        return [Reason(_NAME, "unknown", "the size of the weights was not recorded", code="no_size")]
     size = sizes[served] / 2**20
     figures = {"served": served, "mib": round(size, 3), "limit": limit}
     verdict: Verdict = "pass" if size <= limit else "fail"
-    return [Reason(_NAME, verdict, f"{served}: {size:,.1f} MiB, at most {limit:,.1f} allowed", figures)]
+    return [Reason(_NAME, verdict, f"{served}: {size:,.1f} MiB, at most {limit:,.1f} allowed", figures, "size")]

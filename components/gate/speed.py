@@ -15,13 +15,14 @@ def check(case: Case) -> list[Reason]:
         ("tokens_per_second", config.min_tokens_per_second, "{:,.1f} tokens/s, at least {:,.1f} asked"),
     )
     reasons = []
-    for name, limit, text in limits:
+    for name, limit, sentence in limits:
         if limit is None:
             continue
         if (value := number(speed.get(name))) is None:
-            reasons.append(Reason(_NAME, "unknown", f"{name} was not measured; register the version again to measure it"))
+            text = f"{name} was not measured; register the version again to measure it"
+            reasons.append(Reason(_NAME, "unknown", text, code="no_speed", values={"what": name}))
             continue
         fast = value <= limit if name == "first_token_ms" else value >= limit
         figures = {name: value, "limit": limit, "served": speed.get("served")}
-        reasons.append(Reason(_NAME, "pass" if fast else "fail", text.format(value, limit), figures))
+        reasons.append(Reason(_NAME, "pass" if fast else "fail", sentence.format(value, limit), figures, name))
     return reasons

@@ -98,13 +98,18 @@ class Reason:
     """What one check found.
 
     Attributes:
+        text: an English sentence.
         figures: the numbers that it rests on, JSON-ready.
+        code: which sentence ``text`` is, so that it can be said in another language; empty in gates of versions before there were.
+        values: what the sentence names beside the figures, JSON-ready.
     """
 
     check: str
     verdict: Verdict
     text: str
     figures: dict[str, Any] = field(default_factory=dict)
+    code: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -123,11 +128,12 @@ class Gate:
     champion: str | None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON-ready values; a reason without figures doesn't name them."""
+        """As JSON-ready values; a reason doesn't name what it hasn't."""
         content = asdict(self)
-        for reason in content["reasons"]:
-            if not reason["figures"]:
-                del reason["figures"]
+        content["reasons"] = [
+            {name: value for name, value in reason.items() if value or name not in ("figures", "code", "values")}
+            for reason in content["reasons"]
+        ]
         return content
 
     @classmethod

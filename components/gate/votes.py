@@ -18,6 +18,6 @@ def check(case: Case) -> list[Reason]:
     figures = {"votes": votes, "min_votes": policy.min_votes, "reviewers": reviewers, "min_reviewers": policy.min_reviewers}
     if votes < policy.min_votes or reviewers < policy.min_reviewers:
         text = f"{votes} votes of {reviewers} reviewers; it takes {policy.min_votes} of {policy.min_reviewers}"
-        return [Reason(_NAME, "unknown", text, figures)]
+        return [Reason(_NAME, "unknown", text, figures, "too_few_votes")]
     more = {**figures, "agreement": found.get("agreement")}
-    return [wins(_NAME, f"{votes} votes of {reviewers} reviewers", rate, policy.min_win_rate, more)]
+    return [wins(_NAME, f"{votes} votes of {reviewers} reviewers", rate, policy.min_win_rate, more, "votes_win", figures)]

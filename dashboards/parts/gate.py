@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboards.ui import figures, numbers, safe
+from dashboards.ui import figures, numbers, safe, sentences
 from dashboards.ui.text import t
 
 _ORDER = {"fail": 0, "unknown": 1, "pass": 2}
@@ -36,11 +36,11 @@ def summary(reasons: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _finding(reason: Mapping[str, Any], first: bool) -> None:
-    """Sign and check, at the first of several what it asks, and below them the reason in the gate's own words."""
+    """Sign and check, at the first of several what it asks, and below them the reason."""
     check = str(reason["check"])
     asks = numbers.check(check, "asks") if first else ""
     words = f"**{safe.plain(numbers.check(check) or check)}**{f' · {asks}' if asks else ''}"
-    st.markdown(f"{numbers.verdict(reason['verdict'])} {words}  \n{safe.plain(reason['text'], 600)}")
+    st.markdown(f"{numbers.verdict(reason['verdict'])} {words}  \n{safe.plain(sentences.reason(reason), 600)}")
 
 
 def _differences(reasons: Sequence[Mapping[str, Any]]) -> None:

@@ -11,7 +11,7 @@ import yaml
 from components import examples, run_files
 from components.comparison import read_items
 from components.run_records import Record, RunDetail
-from dashboards.ui import charts, export, numbers, page_state, reading, safe, settings, states
+from dashboards.ui import charts, export, numbers, page_state, reading, safe, sentences, settings, states
 from dashboards.ui.text import t
 
 _KINDS: tuple[examples.Kind, ...] = ("worst", "best", "random")
@@ -131,7 +131,8 @@ def gate(found: RunDetail) -> None:
     for reason in verdict["reasons"]:
         with st.container(horizontal=True, vertical_alignment="center", wrap=False):
             st.markdown(numbers.verdict(str(reason["verdict"])), width="content")
-            st.markdown(f"**{safe.plain(numbers.check(reason['check']) or reason['check'])}** {safe.plain(reason['text'], 600)}")
+            name = numbers.check(reason["check"]) or reason["check"]
+            st.markdown(f"**{safe.plain(name)}** {safe.plain(sentences.reason(reason), 600)}")
 
 
 def recipe(found: RunDetail) -> None:

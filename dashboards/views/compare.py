@@ -27,7 +27,7 @@ from components.run_comparison import (
 )
 from components.run_records import RunDetail
 from dashboards.parts import changes
-from dashboards.ui import charts, curves, export, figures, numbers, page_state, reading, safe, settings, states
+from dashboards.ui import charts, curves, export, figures, numbers, page_state, reading, safe, sentences, settings, states
 from dashboards.ui.text import t
 
 _CURVES = 4
@@ -163,7 +163,7 @@ def _significance(found: Sequence[Scored], names: Mapping[str, str], first: RunD
 def _call(found: Comparison) -> None:
     word = t(f"compare.call_{found.call.replace(' ', '_')}")
     st.markdown(f"{_CALLS[found.call].format(word)} **{safe.plain(f'{found.benchmark} {found.metric}')}**")
-    st.caption(safe.plain(found.text().partition(": ")[2], 500))
+    st.caption(safe.plain(sentences.comparison(found.to_dict()).partition(": ")[2], 500))
 
 
 @st.fragment

@@ -12,7 +12,7 @@ from components.contamination import found as contaminated
 from components.errors import InputError
 from dashboards import ui
 from dashboards.parts import answers, contamination, judged, scores, versions
-from dashboards.ui import export, figures, numbers, page_state, safe, states
+from dashboards.ui import export, figures, numbers, page_state, safe, sentences, states
 from dashboards.ui.text import t
 
 SECTIONS = ("scores", "compare", "answers", "contamination", "judge")
@@ -109,7 +109,7 @@ def _differences(found: list[comparison.Comparison], ours: str, theirs: str) -> 
         st.markdown(
             f"{badge} **{safe.plain(each.benchmark)} {safe.plain(each.metric)}** {numbers.interval(each.to_dict(), signed=True)}"
         )
-        st.caption(safe.plain(each.text(), 500))
+        st.caption(safe.plain(sentences.comparison(each.to_dict()), 500))
     name = t("evaluation.minus", a=ours.removeprefix("models:/"), b=theirs.removeprefix("models:/"))
     rows = [
         {
