@@ -56,12 +56,11 @@ def _served(found: Mapping[str, Any]) -> Reason:
     same, difference = found.get("identical_tokens"), number(found.get("max_logprob_difference"))
     if same is None or difference is None:
         return Reason(_NAME, "unknown", "served: tokens or log-probabilities were not compared", code="served_not_compared")
-    tokens = "identical tokens" if same is True else "other tokens"
+    tokens, code = ("identical tokens", "served_same_tokens") if same is True else ("other tokens", "served_other_tokens")
     if same is not True and found.get("ok") is True:
-        tokens = "other tokens, as transformers' own answers differ where activations are rounded"
+        tokens, code = "other tokens, as transformers' own answers differ where activations are rounded", "served_rounded"
     text = f"served: {tokens}, log-probabilities differ by at most {difference:.2g}"
     figures = {"identical_tokens": same, "same_prompts": found.get("same_prompts"), "max_logprob_difference": difference}
-    code = "served_same_tokens" if same is True else "served_other_tokens"
     return Reason(_NAME, "pass" if found.get("ok") is True else "fail", text, figures, code)
 
 

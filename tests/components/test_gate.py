@@ -56,6 +56,14 @@ def test_all_well_passes_with_a_reason_for_each_check() -> None:
     assert "heldout accuracy against champion (version 3): better: +0.300 [" in texts(gate, "pass")
 
 
+def test_rounded_activations_may_be_served_in_other_words() -> None:
+    found = {"identical_tokens": False, "same_prompts": True, "max_logprob_difference": 0.05, "ok": True}
+    gate = judge(evidence(parity=parity(served=found)), champion=None)
+    assert gate.verdict == "pass"
+    assert "served: other tokens, as transformers' own answers differ where activations are rounded" in texts(gate, "pass")
+    assert judge(evidence(parity=parity(served=found | {"ok": False})), champion=None).verdict == "fail"
+
+
 def test_first_version_needs_no_champion() -> None:
     gate = judge(evidence(), champion=None)
     assert (gate.verdict, gate.champion) == ("pass", None)

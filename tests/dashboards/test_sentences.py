@@ -53,6 +53,7 @@ def everything() -> Iterator[Reason]:
     for served in ({}, {"identical_tokens": True, "max_logprob_difference": 0.25}, {"identical_tokens": False} | SAME):
         yield from found(parity=PARITY | {"served": served})
     yield from found(parity=PARITY | {"served": {"identical_tokens": False, "max_logprob_difference": 0.25}})
+    yield from found(parity=PARITY | {"served": {"identical_tokens": False, "max_logprob_difference": 0.05, "ok": True}})
     yield from found(evaluation={})
     yield from found(evaluation={"heldout": {}})
     yield from found(metric="other")
