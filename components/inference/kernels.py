@@ -25,7 +25,7 @@ _ONE, _HALF, _ZERO = np.float32(1), np.float32(0.5), np.float32(0)
 # Of 2**x between -1/2 and 1/2: Taylor's series of exp(x·ln 2), its error below float32's.
 _POWERS = [np.float32(math.log(2) ** i / math.factorial(i)) for i in range(8)]
 _P1, _P2, _P3, _P4, _P5, _P6, _P7 = _POWERS[1:]
-STRIDE = 64  # tokens: loops over them take a multiple, which leaves no rest to be done one by one
+STRIDE = 16  # tokens: loops over them take a multiple, which leaves no rest to be done one by one
 _HIDDEN = np.float32(-1e30)
 DEPTH = 4  # of a head's width, summed in one pass over the keys
 
@@ -106,6 +106,7 @@ def attend(
     heads = wide // width
     group = heads // kv_heads
     scales = powers.view(np.float32)
+    peaks = np.empty(STRIDE, np.float32)
     for row in range(rows):
         held = lengths[row]
         for head in range(heads + kv_heads):
@@ -139,9 +140,14 @@ def attend(
                     scores[t] += (q0 * k0[t] + q1 * k1[t]) + (q2 * k2[t] + q3 * k3[t])
             for t in range(held + 1, seen):
                 scores[t] = _HIDDEN
-            most = scores[0]
-            for t in range(seen):
-                most = max(most, scores[t])
+            for t in range(STRIDE):
+                peaks[t] = scores[t]
+            for begin in range(STRIDE, seen, STRIDE):
+                for t in range(STRIDE):
+                    peaks[t] = max(peaks[t], scores[begin + t])
+            most = peaks[0]
+            for t in range(STRIDE):
+                most = max(most, peaks[t])
             for t in range(seen):
                 # exp(score - most), as 2**whole · 2**rest
                 x = max((scores[t] - most) * _LOG2_E, _LEAST)
@@ -153,12 +159,18 @@ def attend(
             for t in range(seen):
                 scores[t] *= scales[t]
                 total += scores[t]
-            for i in range(width):
-                v = value[i]
-                found = _ZERO
+            share = _ONE / total
+            for i in range(0, width, DEPTH):
+                v0, v1, v2, v3 = value[i], value[i + 1], value[i + 2], value[i + 3]
+                o0, o1, o2, o3 = _ZERO, _ZERO, _ZERO, _ZERO
                 for t in range(seen):
-                    found += scores[t] * v[t]
-                out[row, at + i] = found / total
+                    weight = scores[t]
+                    o0 += weight * v0[t]
+                    o1 += weight * v1[t]
+                    o2 += weight * v2[t]
+                    o3 += weight * v3[t]
+                out[row, at + i], out[row, at + i + 1] = o0 * share, o1 * share
+                out[row, at + i + 2], out[row, at + i + 3] = o2 * share, o3 * share
 
 
 _SIGNATURES = {
