@@ -95,6 +95,9 @@ export default function ({ data, parentElement }) {
     }
     for (const each of data.lines) {
       element("path", { d: line(each.x, each.y, side, down), class: "line", stroke: each.colour, "data-name": each.name }, svg);
+      if (each.x.length === 1) {  // which a path of one point doesn't show
+        element("circle", { cx: side.at(each.x[0]), cy: down.at(each.y[0]), r: 3, fill: each.colour, class: "only", "data-name": each.name }, svg);
+      }
     }
     const cross = element("line", { y1: box.top, y2: box.bottom, class: "cross" }, svg);
     const dots = data.lines.map((each) => element("circle", { r: 3.5, fill: each.colour, class: "dot" }, svg));
