@@ -19,10 +19,9 @@ def draw(chromium: Any, **data: Any) -> Any:
     script = Path(figures.__file__).with_name("figures.js").read_bytes()
     page = chromium.new_page(viewport={"width": 800, "height": 400})
     page.set_content(f"<body>{figures._HTML}</body>")
-    page.evaluate(
-        "async ([script, data]) => (await import('data:text/javascript;base64,' + script)).default({ data, parentElement: document.body })",
-        [base64.b64encode(script).decode(), SAID | data],
-    )
+    source = f"data:text/javascript;base64,{base64.b64encode(script).decode()}"
+    begin = "async ([source, data]) => (await import(source)).default({ data, parentElement: document.body })"
+    page.evaluate(begin, [source, SAID | data])
     return page
 
 
