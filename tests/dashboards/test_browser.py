@@ -75,6 +75,8 @@ def losses(recorded: Recorded) -> list[Curve]:
 def test_figures_are_read_by_pointing_and_with_keys(recorded: Recorded, serve: Serve, visit: Visit) -> None:
     page = visit(f"{serve(recorded.home)}/compare?runs={recorded.first},{recorded.second}")
     curves = page.get_by_role("group", name="sft loss")
+    curves.locator("path.line").nth(1).wait_for()  # figures are drawn behind the script's end,
+    page.wait_for_timeout(500)  # and again where the page's width changes
     assert curves.locator("path.line").count() == 2
     curves.focus()
     for key, step in (("ArrowRight", 0), ("ArrowRight", 1), ("End", 19), ("ArrowLeft", 18)):
@@ -89,8 +91,10 @@ def test_figures_are_read_by_pointing_and_with_keys(recorded: Recorded, serve: S
     assert scores.locator(".tip").inner_text().split() == ["sums.accuracy", "A", "1", "0.400", "[0.310,", "0.490]"]
     scores.get_by_role("button", name="Whole screen").click()
     page.wait_for_function("document.fullscreenElement")
-    page.wait_for_timeout(300)
-    assert scores.locator(".place svg").bounding_box()["height"] > 600
+    limit = time.monotonic() + 20
+    while scores.locator(".place svg").bounding_box()["height"] <= 600:
+        assert time.monotonic() < limit
+        page.wait_for_timeout(100)
 
 
 def test_text_of_models_loads_nothing_and_runs_nothing(recorded: Recorded, serve: Serve, visit: Visit) -> None:
@@ -141,6 +145,7 @@ def test_home_shows_what_comes_up_while_it_is_open(recorded: Recorded, tmp_path:
     home = shutil.copytree(recorded.home, tmp_path / "home")
     page = visit(serve(home))
     waiting = page.get_by_role("link", name="Run failed")
+    waiting.nth(1).wait_for()
     assert waiting.count() == 2
     record(Settings(home=home, tracking_uri=None, store=None, database_url=None), "tiny-5", "0.1", right=0, failing=True)
     waiting.filter(has_text="tiny-5").wait_for(timeout=30_000)
