@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 
 TURNS = 8
 """So many of the last ones are looked at: a model may repeat itself without end."""
@@ -15,9 +16,13 @@ _BACK = (
     r"|esper[ae]\W+não\b|não\W+esper[ae]\b|corrijo|correção|corrigindo|ou\s+melhor|me\s+enganei|enganei-me|errei"
     r"|(?:esper[ae]|não|hum+)\W+(?:isso\s+)?(?:está|tá)\s+errad[oa])"
 )
-TURN = re.compile(
+_TURN = re.compile(
     rf"(?<!\w)(?:(?P<back>{_BACK})|(?:wait|actually|sorry|i\s+mean|i\s+meant|rather|instead|no(?=\s*[,:.—–-])|on\s+reflection|let\s+me\s+reconsider"
     r"|aliás|quer\s+dizer|digo|na\s+verdade|desculp[ea]|perdão|pensando\s+(?:bem|melhor)|não(?=\s*[,:.—–-])))(?!\w)",
     re.IGNORECASE,
 )
-"""``back`` takes back what was said before; others may begin a correction, or anything else."""
+
+
+def turns(text: str, start: int) -> list[re.Match[str]]:
+    """Where an answer turns behind ``start``, the last first; ``back`` takes back what was said before, others may go on."""
+    return list(reversed(deque(_TURN.finditer(text, start), TURNS)))

@@ -9,9 +9,8 @@ begins like a letter ("The answer is I think 5", "Answer: A lot", "E = mc^2").
 from __future__ import annotations
 
 import re
-from collections import deque
 
-from components.benchmarks._corrections import TURN, TURNS
+from components.benchmarks._corrections import turns
 
 _BEHIND = 1000
 _DECORATION = re.compile(r"[*_`$]|\\(?:boxed|text|textbf|mathrm|mathbf)\b|[{}]")
@@ -79,7 +78,7 @@ def named(answer: str, known: set[str]) -> str | None:
 
 def _corrected(text: str, start: int, found: str | None) -> str | None:
     """The letter that a correction behind ``start`` names in the place of ``found``; None where that is only taken back."""
-    for turn in reversed(deque(TURN.finditer(text, start), TURNS)):
+    for turn in turns(text, start):
         rest = text[turn.end() : turn.end() + _BEHIND]
         first = _NEXT.match(rest)
         if turn["back"] is None and (first is None or (found is None and rest[first.end() :].strip(" .!)"))):

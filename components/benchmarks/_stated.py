@@ -7,10 +7,9 @@ A statement ("the answer is 12", "resposta: 12", ``#### 12``) counts up to its e
 from __future__ import annotations
 
 import re
-from collections import deque
 from typing import NamedTuple
 
-from components.benchmarks._corrections import TURN, TURNS
+from components.benchmarks._corrections import TURNS, turns
 
 
 class Region(NamedTuple):
@@ -89,7 +88,7 @@ def follows(between: str) -> bool:
 
 def taken_back(text: str, place: int) -> bool:
     """Whether what stands before ``place`` is taken back behind it."""
-    return any(turn["back"] for turn in deque(TURN.finditer(text, place), TURNS))
+    return any(turn["back"] for turn in turns(text, place))
 
 
 def without_asides(text: str) -> str:
@@ -99,7 +98,7 @@ def without_asides(text: str) -> str:
 
 
 def _corrected(text: str, start: int, found: Region) -> Region:
-    for turn in reversed(deque(TURN.finditer(text, start), TURNS)):
+    for turn in turns(text, start):
         if turn["back"]:
             return Region(turn.end(), len(text), False)
         if follows := _AFTER_TURN.match(text, turn.end()):

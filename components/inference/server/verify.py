@@ -42,6 +42,7 @@ def verify(url: str, model: str, ref: ModelRef, token: str | None = None, answer
 
     own, tokenizer = load_model(ref)
     choose_template(tokenizer, "auto")
+    rounds = rounds_activations(own)
     same, prompts, difference, spread, behind = True, True, 0.0, 0.0, 0.0
     for text in FIXED:
         messages = [{"role": "user", "content": text}]
@@ -50,14 +51,15 @@ def verify(url: str, model: str, ref: ModelRef, token: str | None = None, answer
         choice, ids = found["choices"][0], prompt_ids(tokenizer, messages)
         answer = choice["token_ids"]
         prompts = prompts and found["prompt_token_ids"] == ids
-        expected, own_spread = _greedy(own, ids, answer_tokens)
+        expected, stepwise = _greedy(own, ids, answer_tokens)
         same = same and answer == expected
         values, least = _scores(own, ids, answer)
         difference = max(difference, _largest([entry["logprob"] for entry in choice["logprobs"]["content"]], values))
-        spread, behind = max(spread, own_spread), max(behind, least)
+        behind = max(behind, least)
+        if rounds:
+            spread = max(spread, _largest(stepwise, _scores(own, ids, expected)[0]))
         if len(answer) != len(expected) and choice["finish_reason"] == "length" and len(answer) < answer_tokens:
             behind = math.inf  # cut short, which no rounding explains
-    rounds = rounds_activations(own)
     tolerance = max(TOLERANCE, _MARGIN * spread) if rounds else TOLERANCE
     ok = prompts and difference <= tolerance and (same or (rounds and behind <= tolerance))
     return {
@@ -85,8 +87,8 @@ def _ask(url: str, token: str | None, body: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _greedy(model: Any, ids: list[int], count: int) -> tuple[list[int], float]:
-    """(the answer of transformers itself, by how much its log-probabilities differ from those of the whole sequence at once)."""
+def _greedy(model: Any, ids: list[int], count: int) -> tuple[list[int], list[float]]:
+    """The answer of transformers itself, and the log-probabilities of its tokens as they came, one after the other."""
     import torch
 
     with torch.no_grad():
@@ -99,8 +101,8 @@ def _greedy(model: Any, ids: list[int], count: int) -> tuple[list[int], float]:
             return_dict_in_generate=True,
         )
     answer: list[int] = found.sequences[0, len(ids) :].tolist()
-    stepwise = torch.stack(found.logits)[:, 0].float().log_softmax(-1)
-    return answer, _largest([float(stepwise[i, token]) for i, token in enumerate(answer)], _scores(model, ids, answer)[0])
+    values = torch.stack(found.logits)[:, 0].float().log_softmax(-1)
+    return answer, [float(values[i, token]) for i, token in enumerate(answer)]
 
 
 def _scores(model: Any, ids: list[int], answer: list[int]) -> tuple[list[float], float]:
