@@ -44,22 +44,13 @@ def _finding(reason: Mapping[str, Any], first: bool) -> None:
 
 
 def _differences(reasons: Sequence[Mapping[str, Any]]) -> None:
-    rows = [
-        {"what": f"{f['benchmark']} {f['metric']}", "series": t("gate.difference"), **{k: f[k] for k in ("value", "low", "high")}}
+    found = [
+        (f"{f['benchmark']} {f['metric']}", f)
         for reason in reasons
         if {"value", "low", "high", "call", "benchmark", "metric"} <= (f := reason.get("figures", {})).keys()
     ]
-    if not rows:
+    if not found:
         return
-    st.markdown(f"**{t('gate.differences')}**")
-    figures.intervals(
-        rows,
-        "what",
-        "series",
-        [t("gate.difference")],
-        t("gate.against"),
-        zero=True,
-        height=60 + 34 * len(rows),
-        key="gate-differences",
-        alt=t("gate.differences"),
-    )
+    words, height = t("gate.differences"), 60 + 34 * len(found)
+    st.markdown(f"**{words}**")
+    figures.estimates(found, t("gate.difference"), t("gate.against"), height=height, key="gate-differences", alt=words, zero=True)

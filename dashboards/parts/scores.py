@@ -64,11 +64,10 @@ def _stages(evidence: Mapping[str, Any]) -> None:
     chosen = st.selectbox(t("scores.metric"), choices, index=choices.index(asked), key="scores-metric")
     page_state.put(metric=None if chosen == choices[0] else chosen)
     benchmark, _, metric = chosen.partition(" · ")
-    rows = [
-        {"stage": f"{i + 1} {stage}", "what": chosen, **{key: value[key] for key in ("value", "low", "high")}}
+    shown = [
+        (f"{i + 1} {stage}", value)
         for i, (stage, benchmarks) in enumerate(found)
         if (value := benchmarks.get(benchmark, {}).get(metric)) and value.get("low") is not None
     ]
-    if rows:
-        height = 60 + 34 * len(rows)
-        figures.intervals(rows, "stage", "what", [chosen], metric, height=height, key="stages", alt=t("scores.stages"))
+    if shown:
+        figures.estimates(shown, chosen, metric, height=60 + 34 * len(shown), key="stages", alt=t("scores.stages"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import streamlit as st
@@ -45,22 +46,9 @@ def _ranking(settings: Settings) -> None:
     except LapidarError as error:
         states.broken(t("arena.no_ranking"), str(error), t("arena.no_ranking_todo"))
         return
-    series = t("arena.points")
-    shown = [
-        {"model": name, "series": series, "value": found.value, "low": found.low, "high": found.high}
-        for name, found in ranking.points.items()
-    ]
-    figures.intervals(
-        shown,
-        "model",
-        "series",
-        [series],
-        t("arena.points_axis"),
-        zero=True,
-        height=90 + 46 * len(shown),
-        key="arena.chart",
-        alt=t("arena.chart_alt"),
-    )
+    shown = [(name, asdict(found)) for name, found in ranking.points.items()]
+    height, words = 90 + 46 * len(shown), t("arena.chart_alt")
+    figures.estimates(shown, t("arena.points"), t("arena.points_axis"), height=height, key="arena.chart", alt=words, zero=True)
     if ranking.note:
         st.caption(safe.plain(ranking.note, 400))
     rows: list[dict[str, Any]] = [

@@ -21,6 +21,7 @@ from dashboards.ui import charts, numbers, safe
 from dashboards.ui.text import t
 
 _MOST = 600  # points of a line; a screen hardly has more pixels for it
+_ENDS = ("value", "low", "high")
 _HTML = """
 <div class="figure" role="group" tabindex="0">
   <div class="legend"></div>
@@ -101,12 +102,20 @@ def intervals(
             "label": safe.visible(row[label]),
             "name": safe.visible(row[series]),
             "colour": colours[names.index(row[series])],
-            **{end: row.get(end) for end in ("value", "low", "high")},
+            **{end: row.get(end) for end in _ENDS},
         }
         for row in rows
     ]
     labels = sorted({each["label"] for each in shown})
     _draw({"rows": shown, "labels": labels, "titles": [title], "zero": zero}, names, height, key, alt)
+
+
+def estimates(
+    found: Sequence[tuple[str, Mapping[str, Any]]], name: str, title: str, *, height: int, key: str, alt: str, zero: bool = False
+) -> None:
+    """``intervals`` of one name: a label and its fields ``value``, ``low`` and ``high`` for each row."""
+    rows = [{"label": label, "name": name, **{end: each.get(end) for end in _ENDS}} for label, each in found]
+    intervals(rows, "label", "name", [name], title, height=height, key=key, alt=alt, zero=zero)
 
 
 def _points(x: Sequence[float], y: Sequence[float]) -> dict[str, list[float]]:

@@ -39,8 +39,18 @@ def reason(found: Mapping[str, Any]) -> str:
 
 
 def comparison(found: Mapping[str, Any]) -> str:
-    """A difference, its interval and what it may be called (``components.comparison.Comparison`` as JSON)."""
-    floor, call = found["floor"], str(found["call"])
+    """What a difference may be called, and its parts (``components.comparison.Comparison`` as JSON)."""
+    return f"{call(found)}: {difference(found)}"
+
+
+def call(found: Mapping[str, Any]) -> str:
+    """What a difference may be called: better, worse, or no difference shown."""
+    return t(f"sentences.call_{found['call'].replace(' ', '_')}")
+
+
+def difference(found: Mapping[str, Any]) -> str:
+    """A difference with its interval, how often each side won, the noise floor, and why nothing is shown where that is so."""
+    floor = found["floor"]
     parts = [
         t(
             "sentences.difference",
@@ -55,7 +65,7 @@ def comparison(found: Mapping[str, Any]) -> str:
     ]
     if why := _why(found):
         parts.append(why)
-    return f"{t('sentences.call_' + call.replace(' ', '_'))}: {'; '.join(parts)}"
+    return "; ".join(parts)
 
 
 def _why(found: Mapping[str, Any]) -> str:

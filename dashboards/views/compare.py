@@ -161,9 +161,9 @@ def _significance(found: Sequence[Scored], names: Mapping[str, str], first: RunD
 
 
 def _call(found: Comparison) -> None:
-    word = t(f"compare.call_{found.call.replace(' ', '_')}")
-    st.markdown(f"{_CALLS[found.call].format(word)} **{safe.plain(f'{found.benchmark} {found.metric}')}**")
-    st.caption(safe.plain(sentences.comparison(found.to_dict()).partition(": ")[2], 500))
+    said = found.to_dict()
+    st.markdown(f"{_CALLS[found.call].format(sentences.call(said))} **{safe.plain(f'{found.benchmark} {found.metric}')}**")
+    st.caption(safe.plain(sentences.difference(said), 500))
 
 
 @st.fragment

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import streamlit as st
@@ -104,30 +105,13 @@ def _floors(shown: Mapping[str, Any]) -> noise.Floors:
 def _differences(found: list[comparison.Comparison], ours: str, theirs: str) -> None:
     icons = {"better": ":green-badge[:material/trending_up: {}]", "worse": ":red-badge[:material/trending_down: {}]"}
     for each in found:
-        word = t(f"evaluation.call_{each.call.replace(' ', '_')}")
-        badge = icons.get(each.call, ":gray-badge[:material/trending_flat: {}]").format(word)
+        badge = icons.get(each.call, ":gray-badge[:material/trending_flat: {}]").format(sentences.call(each.to_dict()))
         st.markdown(
             f"{badge} **{safe.plain(each.benchmark)} {safe.plain(each.metric)}** {numbers.interval(each.to_dict(), signed=True)}"
         )
         st.caption(safe.plain(sentences.comparison(each.to_dict()), 500))
     name = t("evaluation.minus", a=ours.removeprefix("models:/"), b=theirs.removeprefix("models:/"))
-    rows = [
-        {
-            "what": f"{each.benchmark} {each.metric}",
-            "series": name,
-            **{k: getattr(each.difference, k) for k in ("value", "low", "high")},
-        }
-        for each in found
-    ]
-    figures.intervals(
-        rows,
-        "what",
-        "series",
-        [name],
-        t("evaluation.difference"),
-        zero=True,
-        height=70 + 34 * len(rows),
-        key="evaluation-differences",
-        alt=name,
-    )
+    shown = [(f"{each.benchmark} {each.metric}", asdict(each.difference)) for each in found]
+    height = 70 + 34 * len(shown)
+    figures.estimates(shown, name, t("evaluation.difference"), height=height, key="evaluation-differences", alt=name, zero=True)
     export.download([each.to_dict() for each in found], "comparison")
