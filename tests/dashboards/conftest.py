@@ -228,6 +228,14 @@ def visit(chromium: Any, request: pytest.FixtureRequest) -> Iterator[Callable[..
     assert not [url for url in asked if "127.0.0.1" not in url], "a page asked another machine"
 
 
+def eventually(true: Callable[[], bool], seconds: float = 20.0, otherwise: str = "it didn't come true") -> None:
+    """Waits until something is true, and fails with what is said ``otherwise``."""
+    limit = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < limit, f"after {seconds:.0f} s {otherwise}"
+        time.sleep(0.05)
+
+
 def settle(page: Any) -> None:
     """Waits until the page has its title, and its script has run through and nothing is stale."""
     page.wait_for_selector("h1", timeout=60_000)

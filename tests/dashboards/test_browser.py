@@ -21,7 +21,7 @@ from components.run_records import Curve
 from components.settings import Settings
 from dashboards.navigation import VIEWS
 
-from .conftest import HOSTILE, Recorded, record, settle
+from .conftest import HOSTILE, Recorded, eventually, record, settle
 
 pytestmark = pytest.mark.browser
 Visit = Callable[..., Any]
@@ -81,6 +81,13 @@ def read_with(page: Any, figure: Any, keys: tuple[str, ...]) -> list[str]:
     return found
 
 
+def tells(page: Any, figure: Any, mark: str) -> bool:
+    """Whether a figure says something where one points at its first mark of a kind."""
+    page.mouse.move(0, 0)
+    figure.locator(mark).first.hover()
+    return bool(figure.locator(".tip").is_visible())
+
+
 def test_figures_are_read_by_pointing_and_with_keys(recorded: Recorded, serve: Serve, visit: Visit) -> None:
     page = visit(f"{serve(recorded.home)}/compare?runs={recorded.first},{recorded.second}")
     curves = page.get_by_role("group", name="sft loss")
@@ -95,18 +102,11 @@ def test_figures_are_read_by_pointing_and_with_keys(recorded: Recorded, serve: S
     page.keyboard.press("Escape")
     assert not curves.locator(".tip").is_visible()
     scores = page.get_by_role("group", name="Scores")
-    limit = time.monotonic() + 20
-    while not scores.locator(".tip").is_visible():
-        assert time.monotonic() < limit
-        page.mouse.move(0, 0)
-        scores.locator("g.estimate circle").first.hover()
+    eventually(lambda: tells(page, scores, "g.estimate circle"))
     assert scores.locator(".tip").inner_text().split() == ["sums.accuracy", "A", "1", "0.400", "[0.310,", "0.490]"]
     scores.get_by_role("button", name="Whole screen").click()
     page.wait_for_function("document.fullscreenElement")
-    limit = time.monotonic() + 20
-    while scores.locator(".place svg").bounding_box()["height"] <= 600:
-        assert time.monotonic() < limit
-        page.wait_for_timeout(100)
+    eventually(lambda: scores.locator(".place svg").bounding_box()["height"] > 600)
 
 
 def test_text_of_models_loads_nothing_and_runs_nothing(recorded: Recorded, serve: Serve, visit: Visit) -> None:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from components.settings import Settings
 from flows import server
 from tests.flows.conftest import Home
 
-from .conftest import free_port
+from .conftest import eventually, free_port
 from .reader import PASSWORD, WAIT, Reader
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -67,13 +66,6 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     finally:
         home.command("down")
     assert home.left_behind() == []
-
-
-def eventually(check: Callable[[], bool], what: str) -> None:
-    limit = time.monotonic() + 2 * WAIT
-    while not check():
-        assert time.monotonic() < limit, f"after {2 * WAIT:.0f} s {what}"
-        time.sleep(0.1)
 
 
 def processes(home: Home, what: str) -> list[psutil.Process]:
@@ -152,7 +144,7 @@ def the_version_answers_until_it_is_stopped(ana: Reader, home: Home) -> None:
     ana.reads()
     ana.click("Stop")
     ana.sees("Stopped; this is what came until then.")
-    eventually(lambda: measured(home, "running_requests") == 0, "the server still answers what was stopped")
+    eventually(lambda: measured(home, "running_requests") == 0, 2 * WAIT, "the server still answers what was stopped")
     assert 2 <= measured(home, "generated_tokens_total") < 16 * ENDLESS
     ana.sets({"Repetition penalty": "1", "Longest answer": "48"})
     ana.asks("And with 2 more?")
@@ -223,7 +215,7 @@ def the_dashboard_is_killed_and_the_training_goes_on(ana: Reader, home: Home) ->
     def process() -> Any:
         return next((s["pid"] for s in local_services.state(ana.home)["services"] if s["name"] == "dashboard"), None)
 
-    eventually(lambda: trains(home), "the training didn't begin")
+    eventually(lambda: trains(home), 2 * WAIT, "the training didn't begin")
     with standing_still(processes(home, "components._warm")):  # so that it can't have ended before the page has been seen
         ana.open("Home")
         ana.sees("dpo: step")
@@ -231,13 +223,13 @@ def the_dashboard_is_killed_and_the_training_goes_on(ana: Reader, home: Home) ->
         killed = process()
         os.kill(killed, signal.SIGKILL)
         assert not (run / "report.json").exists()
-    eventually(lambda: process() not in (None, killed), "the dashboard wasn't started again")
+    eventually(lambda: process() not in (None, killed), 2 * WAIT, "the dashboard wasn't started again")
     health = f"{local_services.address(ana.home, 'dashboard')}/_stcore/health"
-    eventually(lambda: server.answers(health), "the dashboard doesn't answer")
+    eventually(lambda: server.answers(health), 2 * WAIT, "the dashboard doesn't answer")
     ana.page.reload()
     with ana.expecting("to be signed in as before"):
         ana.page.get_by_role("button", name="Sign out").wait_for()
-    eventually((run / "report.json").exists, "the training didn't go on")
+    eventually((run / "report.json").exists, 2 * WAIT, "the training didn't go on")
     report = json.loads((run / "report.json").read_bytes())
     assert report["version"]["uri"] == "models:/quickstart/3"
     dpo = next(stage for stage in report["stages"] if stage["name"] == "dpo")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from components.reviews import arena, conversations
 from components.reviews.standing import votes
 from dashboards.access import _user
-from tests.dashboards.conftest import settle
+from tests.dashboards.conftest import eventually, settle
 
 pytestmark = pytest.mark.browser
 OWNER = _user()
@@ -40,13 +39,6 @@ def ask(page: Any, question: str) -> None:
     box = page.get_by_test_id("stChatInputTextArea")
     box.fill(question)
     box.press("Enter")
-
-
-def eventually(true: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "it didn't come true"
-        time.sleep(0.05)
 
 
 def test_tokens_tell_their_alternatives_and_markup_stays_text(page: Any, site: Any) -> None:
