@@ -29,7 +29,8 @@ from .conftest import eventually, free_port
 from .reader import PASSWORD, WAIT, Reader
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
-PROMPTS = [f"Tom has {number} apples and buys 3. How many?" for number in range(10)]
+PROMPTS = [f"Tom has {number} apples and buys 3. How many?" for number in range(20, 30)]
+"""By their hashes five are held out, so that both sides keep pairs where models happen to answer a prompt alike."""
 SHORT = """
     register.approvals=2 register.max_unusable=1.0
     data.max_number=12 data.corpus=300 data.sft=40 data.preference=40 data.prompts=24 data.heldout=10
@@ -206,7 +207,7 @@ def a_training_is_started(ana: Reader) -> None:
     ana.turn_to("Start with changed parameters")
     ana.choose("Settings to change", "only_if_new", "recipe.align.0.epochs")
     ana.main.get_by_test_id("stCheckbox").click()
-    ana.fill(ana.main.locator("[data-testid=stNumberInput] input"), "60")
+    ana.fill(ana.main.locator("[data-testid=stNumberInput] input"), "120")
     ana.click("Start a run")
     ana.sees("waits for a worker now")
 
