@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,8 +86,7 @@ def test_prompts_votes_and_a_dataset(lapidar: Cli, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_votes_become_a_version_and_more_votes_decide_its_gate(finished: tuple[Home, dict[str, Any]], tmp_path: Path) -> None:
     """The tiny recipe's version is voted on, trained on the votes with KTO, registered, voted on again."""
-    home = Home(tmp_path / "home")
-    shutil.copytree(finished[0].path, home.path)
+    home, _ = finished
     settings = Settings(home=home.path)
     (old,) = home.versions()
     (home.beside / "loop.yaml").write_text(RECIPE)
