@@ -26,7 +26,7 @@ __all__ = ["BATCH_TOKENS", "Completion", "Engine", "Sampling"]
 
 _log = logging.getLogger(__name__)
 BATCH_TOKENS = 32768
-_CPU_TOKENS = 4096  # of one forward pass: what it holds between two operations then stays in the processor's cache
+_CPU_TOKENS = 1024  # of one forward pass: what it holds between two operations then stays in a core's own cache
 _MOST_ROWS = 256
 _STEP_COST = 8  # of a generated token, in tokens that are read
 _LEAST_COST = 1 << 11  # of a process's share

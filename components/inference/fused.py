@@ -211,8 +211,8 @@ class Fused:
         turned = every[:, : self.heads + self.kv_heads]
         if layer.norms is not None:
             turned = self._norm(turned, layer.norms)
-        pairs = torch.view_as_complex(turned.float().reshape(*turned.shape[:-1], -1, 2))
-        turned = torch.view_as_real(pairs * rotation).flatten(-2).to(every.dtype)
+        pairs = torch.view_as_complex(turned.float().unflatten(-1, (-1, 2)))
+        turned = torch.view_as_real(pairs.mul_(rotation)).flatten(-2).to(every.dtype)  # in place: float() copies where it must
         return turned[:, : self.heads], turned[:, self.heads :], every[:, self.heads + self.kv_heads :]
 
     def _behind(self, layer: _Layer, hidden: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
