@@ -8,12 +8,14 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from components.sandbox import worker
+from components.sandbox import run, worker
 from components.sandbox.run import Limits, Result, SandboxUnavailable, check, each, execute, require
 
 try:
@@ -25,6 +27,16 @@ ROOT = str(Path(__file__).parents[3])
 TESTS = "assert program['double'](4) == 8"
 TIGHT = Limits(cpu_seconds=1, wall_seconds=60, memory_mb=128, output_kb=256, files_mb=2)
 SHORT = Limits(wall_seconds=1)
+MARK = f"sandbox-of-{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def marked() -> Iterator[None]:
+    """Sandboxes of these tests carry a mark: other tests have theirs on this machine at the same time."""
+    command = [*run._command(), MARK]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "_command", lambda: command)
+        yield
 
 
 def result_of(body: str, before: str = "", limits: Limits = TIGHT) -> Result:
@@ -222,9 +234,12 @@ def test_equal_inputs_give_equal_verdicts_however_many_run_at_once() -> None:
 
 
 def test_a_killed_caller_leaves_no_program(tmp_path: Path) -> None:
-    script = "from components.sandbox.run import *\nexecute('import time\\ntime.sleep(60)', limits=Limits(wall_seconds=2))"
+    script = (
+        f"from components.sandbox import run\ncommand = [*run._command(), {MARK!r}]\nrun._command = lambda: command\n"
+        "run.execute('import time\\ntime.sleep(60)', limits=run.Limits(wall_seconds=2))"
+    )
     caller = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not _jails() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert _jails()
@@ -277,6 +292,6 @@ def test_threads_of_a_program_may_run() -> None:
 
 
 def _jails() -> list[str]:
-    """Command lines of sandboxes that run, whoever started them from this folder."""
+    """Command lines of these tests' sandboxes that run."""
     lines = (" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"]))
-    return [line for line in lines if ROOT in line and "sandbox.jail" in line]
+    return [line for line in lines if MARK in line and "sandbox.jail" in line]
