@@ -84,11 +84,12 @@ SEAL = """
 import sys, time
 from pathlib import Path
 from components import store
-slow = store._sync
+synced = store._sync
 def sync(path):
-    slow(path)
-    print(path.name, flush=True)
-    time.sleep(0.2)
+    synced(path)
+    if path.name == sys.argv[3]:
+        print("here", flush=True)
+        time.sleep(600)
 store._sync = sync
 store.Store(Path(sys.argv[1])).seal("sft", "sft", "ab" * 32, Path(sys.argv[2]), {})
 """
@@ -96,14 +97,12 @@ store.Store(Path(sys.argv[1])).seal("sft", "sft", "ab" * 32, Path(sys.argv[2]), 
 
 @pytest.mark.parametrize("last", ["times.json", "metrics.json", "model.safetensors", MANIFEST])
 def test_a_kill_while_sealing_leaves_nothing_that_opens(store: Store, tmp_path: Path, last: str) -> None:
-    """Killed behind every step before the rename; the disk is slowed down so that the kill meets the step."""
+    """Killed behind every step before the rename; the disk stands still there so that the kill meets the step."""
     out = made(tmp_path / "out")
-    process = subprocess.Popen([sys.executable, "-c", SEAL, str(store.root), str(out)], stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, "-c", SEAL, str(store.root), str(out), last], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    for line in process.stdout:
-        if line.strip() == last:
-            process.kill()
-            break
+    assert process.stdout.readline() == "here\n"
+    process.kill()
     assert process.wait() == -signal.SIGKILL
     process.stdout.close()
     assert store.open("sft", "sft", KEY) is None
