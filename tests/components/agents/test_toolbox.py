@@ -150,11 +150,12 @@ def test_trusted_files_have_the_users_rights(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_tool_does_is_an_answer(tmp_path: Path, trust: bool, source: str, words: str) -> None:
-    result = box(write(tmp_path, body(source)), trust=trust, seconds=2, characters=100).call("own", {})
+    within = 2 if "longer" in words else 60  # to start Python takes time as well
+    result = box(write(tmp_path, body(source)), trust=trust, seconds=within, characters=100).call("own", {})
     assert words in result.text
     assert len(result.text) < 400
     assert result.ok == ("cut" in words)
-    assert result.seconds < 8
+    assert result.seconds < 30
 
 
 def test_the_projects_own_tools_run_here() -> None:
