@@ -112,7 +112,7 @@ def test_tool_calls_are_put_together(chat_server: Serve) -> None:
 
 
 class Slow:
-    """Streams until the client leaves, and says when it has left."""
+    """Streams for a minute unless the client leaves before, and says when it has left."""
 
     def __init__(self, first: float = 0.0) -> None:
         self.first, self.left, self.asked = first, threading.Event(), threading.Event()
@@ -143,7 +143,7 @@ def test_stopping_keeps_what_was_said_and_frees_the_server(chat_server: Serve) -
         if len(found) == 3:
             stream.stop()
     assert found[-1] == Reply(0, "0 1 2 ", "stopped")
-    assert slow.left.wait(1)
+    assert slow.left.wait(10)
 
 
 def test_stopping_works_before_the_first_token(chat_server: Serve) -> None:
@@ -152,20 +152,20 @@ def test_stopping_works_before_the_first_token(chat_server: Serve) -> None:
     found: list[Any] = []
     reading = threading.Thread(target=lambda: found.extend(stream))
     reading.start()
-    assert slow.asked.wait(5)
+    assert slow.asked.wait(20)
     began = time.monotonic()
     stream.stop()
-    reading.join(5)
-    assert time.monotonic() - began < 1
+    reading.join(20)
+    assert time.monotonic() - began < 10, "its first token would take 30"
     assert found == [Use()]
-    assert slow.left.wait(1)
+    assert slow.left.wait(10)
 
 
 def test_leaving_the_loop_frees_the_server_too(chat_server: Serve) -> None:
     slow = Slow()
     with Client(chat_server(slow).url).stream(ASK) as stream:
         assert next(iter(stream)) == Text(0, "0 ")
-    assert slow.left.wait(1)
+    assert slow.left.wait(10)
 
 
 def test_no_server_is_told_with_the_command_that_starts_one(tmp_path: Path) -> None:
