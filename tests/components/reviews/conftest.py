@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
+from components.database.review_models import ReviewSecret
 from components.reviews import arena, opened
 from components.settings import Settings
 
@@ -21,6 +23,12 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Settings]:
     settings = Settings(home=tmp_path / "home", database_url=url)
     yield settings
     opened.opened(settings).close()
+
+
+def same_draws(settings: Settings) -> None:
+    """Sets the secret that draws follow from: who stands where is the same each time."""
+    with opened.opened(settings).write() as session:
+        session.execute(update(ReviewSecret).values(secret="s" * 64))
 
 
 def meet(

@@ -9,13 +9,13 @@ from itertools import pairwise
 import pytest
 from sqlalchemy import select, text, update
 
-from components.database.review_models import ArenaMatch, ArenaPrompt, ArenaVote, ReviewSecret
+from components.database.review_models import ArenaMatch, ArenaPrompt, ArenaVote
 from components.errors import InputError, LapidarError
 from components.reviews import arena, standing
 from components.reviews.arena import AlreadyVoted, Answer
 from components.reviews.opened import opened
 from components.settings import Settings
-from tests.components.reviews.conftest import MODELS, meet, prefers, vote_all
+from tests.components.reviews.conftest import MODELS, meet, prefers, same_draws, vote_all
 
 PROMPTS = [f"What is {n} + {n}?" for n in range(24)]
 
@@ -98,8 +98,7 @@ def test_the_database_itself_refuses_to_change_a_vote(home: Settings) -> None:
 
 
 def test_sides_are_balanced_and_can_t_be_foretold(home: Settings) -> None:
-    with opened(home).write() as session:  # the draw follows from this secret: the test's numbers are the same each time
-        session.execute(update(ReviewSecret).values(secret="s" * 64))
+    same_draws(home)
     arena.add_prompts(home, PROMPTS, "ada")
     for reviewer in ("ada", "bob"):
         vote_all(home, reviewer, lambda match, sides: "tie")
@@ -216,4 +215,6 @@ def test_twenty_processes_lose_no_vote_and_count_none_twice(home: Settings) -> N
     votes = standing.votes(home)
     assert {(vote.a if vote.choice == "a" else vote.b).model for vote in votes} == {MODELS[1]}
     stood = Counter((vote.reviewer, vote.a.model) for vote in votes)
-    assert max(abs(stood[name, MODELS[0]] - 4) for name in reviewers) <= 3
+    # Which match gets which draw depends on who comes first. Of ten reviewers some may lean to a side, together they don't:
+    # for Efron's coin this is 5 on average and above 20 once in a million times, for votes all on one side it is 40.
+    assert sum(abs(stood[name, MODELS[0]] - 4) for name in reviewers) <= 20

@@ -23,6 +23,7 @@ from components.reviews import arena, evidence
 from components.settings import Settings
 from components.stage import Stage
 from components.train import sft
+from tests.components.reviews.conftest import same_draws
 from tests.components.reviews.test_standing import verdict
 
 FIRST, SECOND, TRAINED = (f"models:/sum/{n}" for n in (1, 2, 3))
@@ -98,6 +99,7 @@ def test_after_one_loop_people_prefer_the_model(
     answers.of(FIRST, first)
     answers.of(SECOND, second)
 
+    same_draws(home)  # what the clicker prefers follows from the sides
     arena.add_prompts(home, asked(problems, "prompts"), "ada")
     people(home, ["ada", "bob", "clicker"], (FIRST, SECOND), answers)
     config = feedback.Config(min_agreement=0.75, heldout=0.1)
