@@ -26,6 +26,8 @@ from components.main_module import main_hidden
 from components.recipe import Recipe
 
 PRETRAIN = {"max_steps": 60, "checkpoint_every": 10, "logging_every": 5}
+LONGER: dict[str, Any] = {"max_steps": 200, "checkpoint_every": 20}
+"""For kills, which come long before the end also where steps are quicker or the one who kills is late."""
 
 
 @pytest.fixture
@@ -47,8 +49,8 @@ def working(process: psutil.Process, work: Path) -> bool:
 
 
 def child(work: Path) -> psutil.Process:
-    """A process that works in a folder."""
-    for process in psutil.process_iter():
+    """A process of ours that works in a folder."""
+    for process in psutil.Process().children(recursive=True):
         if working(process, work):
             return process
     raise AssertionError(f"nobody works in {work}")
@@ -56,10 +58,11 @@ def child(work: Path) -> psutil.Process:
 
 def gone(process: psutil.Process, seconds: float = 60.0) -> bool:
     limit = time.monotonic() + seconds
-    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-        if time.monotonic() > limit:
-            return False
-        time.sleep(0.02)
+    with suppress(psutil.NoSuchProcess):  # it may go between the two questions
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > limit:
+                return False
+            time.sleep(0.02)
     return True
 
 
@@ -137,7 +140,7 @@ def test_a_child_that_cannot_start_says_its_exit_code(pretrain: Callable[..., Jo
 
 @pytest.mark.parametrize(("number", "words"), [(signal.SIGKILL, r"signal 9 \(out of memory\?\)"), (signal.SIGSEGV, "signal 11;")])
 def test_a_killed_child_is_told_apart_with_the_end_of_its_log(pretrain: Callable[..., Job], number: int, words: str) -> None:
-    job = pretrain()
+    job = pretrain(**LONGER)
 
     def kill(process: psutil.Process) -> None:
         with (job.work / "log.txt").open("a") as log:
@@ -152,7 +155,7 @@ def test_a_killed_child_is_told_apart_with_the_end_of_its_log(pretrain: Callable
 
 
 def test_a_killed_training_goes_on_to_the_weights_of_an_uninterrupted_one(pretrain: Callable[..., Job]) -> None:
-    whole, killed = pretrain("whole"), pretrain("killed")
+    whole, killed = pretrain("whole", **LONGER), pretrain("killed", **LONGER)
     launch.run(whole)
     with pytest.raises(StageKilled):
         launch.run(killed, at_step(killed, 25, psutil.Process.kill))
@@ -160,17 +163,17 @@ def test_a_killed_training_goes_on_to_the_weights_of_an_uninterrupted_one(pretra
     heard: list[dict[str, Any]] = []
     launch.run(killed, heard.extend)
     resumed = [e["done"] for e in heard[len(said) :] if e["kind"] == "progress"]
-    assert resumed[0] > 10, "it began anew"
-    assert resumed[-1] == 60
+    assert resumed[0] > 20, "it began anew"
+    assert resumed[-1] == 200
     assert weights(killed) == weights(whole)
     assert (killed.out / "metrics.json").read_bytes() == (whole.out / "metrics.json").read_bytes()
 
 
 def test_a_torn_checkpoint_is_not_resumed_from(pretrain: Callable[..., Job]) -> None:
-    whole, killed = pretrain("whole"), pretrain("killed")
+    whole, killed = pretrain("whole", **LONGER), pretrain("killed", **LONGER)
     launch.run(whole)
     with pytest.raises(StageKilled):
-        launch.run(killed, at_step(killed, 25, psutil.Process.kill))
+        launch.run(killed, at_step(killed, 45, psutil.Process.kill))
     marks = (killed.work / "checkpoints").glob("checkpoint-*/COMPLETE")
     newest = max((mark.parent for mark in marks), key=lambda path: int(path.name.rpartition("-")[2]))
     (newest / "COMPLETE").unlink()
@@ -207,7 +210,8 @@ def test_two_processes_train_the_model_of_one_with_twice_the_batch(pretrain: Cal
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1])
 def test_two_processes_of_which_one_is_killed_go_on_to_the_same_weights(pretrain: Callable[..., Job], number: int) -> None:
-    whole, killed = pretrain("whole", processes=2), pretrain("killed", processes=2)
+    longer = {**LONGER, "processes": 2}
+    whole, killed = pretrain("whole", **longer), pretrain("killed", **longer)
     launch.run(whole)
 
     def kill(_: psutil.Process) -> None:
@@ -220,7 +224,7 @@ def test_two_processes_of_which_one_is_killed_go_on_to_the_same_weights(pretrain
     heard: list[dict[str, Any]] = []
     before = len(events.read(killed.work / "events.jsonl")[0])
     launch.run(killed, heard.extend)
-    assert next(e["done"] for e in heard[before:] if e["kind"] == "progress") > 10, "it began anew"
+    assert next(e["done"] for e in heard[before:] if e["kind"] == "progress") > 20, "it began anew"
     assert weights(killed) == weights(whole)
 
 
