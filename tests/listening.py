@@ -1,4 +1,4 @@
-"""A server of a test: any ASGI application on the loopback, in a thread of this process."""
+"""Servers of tests on the loopback: any ASGI application in a thread of this process, and a port for one in another process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ import socket
 import threading
 import time
 from typing import Any
+
+
+def held_port() -> socket.socket:
+    """A bound socket that doesn't listen: a server may listen on its port, which nobody else is given before or afterwards."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
 
 
 class Listening:

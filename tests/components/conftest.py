@@ -16,6 +16,7 @@ import pytest
 
 from components import mlflow_client
 from components.settings import Settings
+from tests.listening import held_port
 
 if TYPE_CHECKING:
     from components.registry import Registry
@@ -54,9 +55,8 @@ class Server:
     """A real ``mlflow server`` on loopback that can be stopped and started again."""
 
     def __init__(self, home: Settings) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self._held = held_port()
+        self.port = self._held.getsockname()[1]
         self.home = home
         self.process: subprocess.Popen[bytes] | None = None
         self.uri = f"http://127.0.0.1:{self.port}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,15 +17,21 @@ import pytest
 from openai import OpenAI
 
 from components.artifacts import ModelRef
+from tests.listening import held_port
 
 ROOT = Path(__file__).parents[4]
 
 
 class Served:
-    """``lapidar serve`` on a port of its own."""
+    """``lapidar serve`` on a port of its own.
+
+    Args:
+        port: one that somebody else holds; if None it is held here.
+    """
 
     def __init__(self, home: Path, *arguments: str, port: int | None = None, **environment: str) -> None:
-        self.port = port or free_port()
+        self._held = None if port else held_port()
+        self.port = port or int(self._held.getsockname()[1])
         self.url = f"http://127.0.0.1:{self.port}"
         home.mkdir(exist_ok=True)
         self.log = home / "server.log"
@@ -74,12 +79,8 @@ class Served:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(20)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+        if self._held is not None:
+            self._held.close()
 
 
 @pytest.fixture(scope="session")
@@ -97,10 +98,11 @@ def serve(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
 
 
 @pytest.fixture(scope="session")
-def served(serve: Callable[..., Served], tiny_llama: Path) -> Served:
+def served(serve: Callable[..., Served], tiny_llama: Path) -> Iterator[Served]:
     """A server of the tiny Llama as ``tiny``, and of itself as ``again``."""
-    port = free_port()
-    return serve(f"tiny={tiny_llama}", f"again=http://127.0.0.1:{port}/v1#tiny", port=port).wait()
+    with held_port() as held:
+        port = held.getsockname()[1]
+        yield serve(f"tiny={tiny_llama}", f"again=http://127.0.0.1:{port}/v1#tiny", port=port).wait()
 
 
 @pytest.fixture(scope="session")
