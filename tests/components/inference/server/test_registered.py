@@ -93,6 +93,7 @@ def test_an_adapter_is_looked_at_beside_its_base(small: Any, home: Path) -> None
 
 
 def test_a_full_queue_says_when_to_ask_again(small: Any) -> None:
+    assert ask(small, "tiny/2").status_code == 200  # so that the other one has to be loaded, and all come meanwhile
     answers: list[httpx.Response] = []
     threads = [threading.Thread(target=lambda: answers.append(ask(small, "tiny/1", 200))) for _ in range(24)]
     for thread in threads:
