@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tests.listening import held_port
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
 
@@ -32,8 +33,8 @@ def running() -> Iterator[str]:
     options = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
     if user is not None:
         os.chown(root, user.pw_uid, user.pw_gid)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    held = held_port()
+    port = held.getsockname()[1]
     data, programs = root / "data", PROGRAMS[-1]
 
     def run(*command: str | Path) -> None:
@@ -46,6 +47,7 @@ def running() -> Iterator[str]:
         yield f"postgresql+pg8000://lapidar@127.0.0.1:{port}/postgres"
     finally:
         run(programs / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+        held.close()
         shutil.rmtree(root, ignore_errors=True)
 
 
