@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,12 @@ def home(folder: Path, name: str) -> Settings:
 
 @pytest.fixture(autouse=True)
 def own_claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever listens at the usual ports or has claimed some is no part of this."""
     monkeypatch.setattr(local_services, "_claims", lambda: tmp_path / "claims")
+    with ExitStack() as taken:
+        probes = {name: taken.enter_context(closing(socket.create_server(("127.0.0.1", 0)))) for name in PORTS}
+        for name, probe in probes.items():
+            monkeypatch.setitem(PORTS, name, probe.getsockname()[1])
 
 
 def test_two_homes_that_start_at_once_get_ports_of_their_own(tmp_path: Path) -> None:
