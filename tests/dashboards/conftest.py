@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import streamlit as st
 from streamlit import config
 from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
@@ -55,6 +56,7 @@ def open_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Opener:
     for name in ("LAPIDAR_TRACKING_URI", "LAPIDAR_DATABASE_URL", "LAPIDAR_STORE"):
         monkeypatch.delenv(name, raising=False)
     config.set_option("server.address", "127.0.0.1")
+    st.cache_data.clear()  # a server of another test may have had this one's port seconds ago
 
     def opener(name: str, home: Path | None = None, **query: str) -> AppTest:
         monkeypatch.setenv("LAPIDAR_HOME", str(home or tmp_path / "home"))
