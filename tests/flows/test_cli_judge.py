@@ -59,10 +59,11 @@ def test_a_calibrated_judge_carries_its_calibration(home: Any, files: dict[str, 
     ],
 )
 def test_wrong_use_is_one_sentence(
-    files: dict[str, str], arguments: list[str], message: str, capsys: Any, monkeypatch: Any
+    files: dict[str, str], arguments: list[str], message: str, tmp_path: Path, capsys: Any, monkeypatch: Any
 ) -> None:
     from flows import cli
 
+    monkeypatch.setenv("LAPIDAR_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("sys.argv", ["lapidar", "judge", *(argument.format(**files) for argument in arguments)])
     with pytest.raises(SystemExit) as ended:
         cli.main()
