@@ -129,11 +129,11 @@ tracker.start("tiny", params={"seed": 1})
 tracker.start("sft", stage="sft", tags={"stage.key": "ab"})
 work = Settings().work / "sft" / "ab"
 work.mkdir(parents=True, exist_ok=True)
-for step in range(200):
+for step in range(5000):
     at = time.time()
     said = {"kind": "metric", "value": 1 / (1 + step), "step": step, "time": at}
     tracker.log_stage_events("sft", [{**said, "name": "loss"}, {**said, "name": "grad_norm"}])
-    (work / "events.jsonl").write_text('{"kind": "progress", "done": %d, "total": 200, "time": 1.0}\\n' % step)
+    (work / "events.jsonl").write_text('{"kind": "progress", "done": %d, "total": 5000, "time": 1.0}\\n' % step)
     time.sleep(0.1)
 """
     address = serve(home)
