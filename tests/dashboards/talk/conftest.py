@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import itertools
 import json
 import math
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +40,9 @@ def version(name: str) -> str:
 class Speaker(Listening):
     """The server, which does what a question says.
 
-    ``slow`` is answered a word at a time (``slowly``: fewer words), at ``die`` the connection breaks, to ``hostile`` the answer is
-    markup, to ``code`` indented code, about ``how many`` samples disagree; with tools the first is called; everything else is said
-    back.
+    ``slow`` is answered a word at a time (``slowly``: fewer words; with ``endless``: until it is stopped; with ``hold``: not whole
+    before ``may_end`` is set), at ``die`` the connection breaks, to ``hostile`` the answer is markup, to ``code`` indented code,
+    about ``how many`` samples disagree; with tools the first is called; everything else is said back.
     """
 
     def __init__(self, models: tuple[str, ...]) -> None:
@@ -49,6 +51,7 @@ class Speaker(Listening):
 
         self.requests: list[dict[str, Any]] = []
         self.running = 0
+        self.may_end = threading.Event()
         app = FastAPI()
 
         async def listed(_: Request) -> Any:
@@ -86,6 +89,8 @@ class Speaker(Listening):
                         raise ConnectionError("the process is gone")
                     count += 1
                     yield _line(body, index, {"content": word}, None, word)
+                while "hold" in asked and not self.may_end.is_set():
+                    await asyncio.sleep(0.01)
                 yield _line(body, index, {}, "stop", "</s>")  # as our server: the end token has a probability, and no text
             prompt = sum(len(str(message["content"]).split()) for message in body["messages"])
             context = {
@@ -105,13 +110,15 @@ class Speaker(Listening):
         finally:
             self.running -= 1
 
-    def _words(self, model: str, asked: str, index: int) -> list[str]:
+    def _words(self, model: str, asked: str, index: int) -> Iterable[str]:
         if asked == "code":
             return ["    if a < b:\n", "        <b>a</b>\n", "    return"]
         if "hostile" in asked:
             return [HOSTILE]
         if "how many" in asked:
             return ["The answer is ", ["7", "7", "8"][index % 3], "."]
+        if "endless" in asked:
+            return (f"word{number} " for number in itertools.count())
         if "slow" in asked or "die" in asked:
             return [f"word{number} " for number in range(20 if "slowly" in asked else 100)]
         return [f"{model} heard:", *(f" {word}" for word in asked.split())]

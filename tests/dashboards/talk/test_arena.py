@@ -12,6 +12,7 @@ from components.reviews.standing import votes
 from components.settings import Settings
 from dashboards import access
 from dashboards.talk import server
+from tests.dashboards.conftest import eventually
 
 OWNER = access._user()
 MODELS = "models:/m/1,models:/n/1"
@@ -58,10 +59,16 @@ def test_without_a_server_nothing_is_asked(open_page: Opener, home: Settings) ->
 
 def test_names_come_after_the_vote_and_both_answers_at_once(open_page: Opener, serving: Serving, home: Settings) -> None:
     speaker = serving("m@champion", "n@champion")
-    queue(home, "slowly hello")
+    queue(home, "slowly, and hold")
     page = open_page("arena", models=MODELS)
+    begun = arena.next_match(home, OWNER, MODELS.split(","))
+    assert begun is not None
+    answers = [server.answers().get(f"arena.{begun.id}.{side}") for side in "ab"]
+    eventually(lambda: all(answer is not None and answer.look().pieces > 1 for answer in answers))
+    page.run()
     assert "Both models are answering" in said(page)
     assert "word" not in said(page)
+    speaker.may_end.set()
     match = ready(page, home)
     shown = said(page)
     assert "word0 word1" in shown

@@ -15,6 +15,7 @@ from components.reviews.conversations import Conversation
 from components.settings import Settings
 from dashboards import access
 from dashboards.talk import server
+from tests.dashboards.conftest import eventually
 
 OWNER = access._user()
 Opener = Callable[..., AppTest]
@@ -240,7 +241,7 @@ def test_a_server_that_is_gone_leaves_the_question_with_the_reason(open_page: Op
 def test_stopping_keeps_what_came_and_frees_the_server(open_page: Opener, serving: Serving, home: Settings) -> None:
     speaker = serving("m@champion")
     page = open_page("chat")
-    ask(page, "slow")
+    ask(page, "slow and endless")
     assert page.chat_input[0].disabled
     name = address(page)
     answer = server.answers().get(name)
@@ -248,16 +249,12 @@ def test_stopping_keeps_what_came_and_frees_the_server(open_page: Opener, servin
     while not answer.look().texts[0]:
         answer.wait(0.01)
     button(page, "chat.stop").click().run()
-    assert answer.wait(2)
+    assert answer.wait(20)
     kept = settled(page, home)
     assert kept.messages[1].details["finish"] == "stopped"
-    assert 0 < len(kept.messages[1].content.split()) < 100
+    assert kept.messages[1].content.startswith("word0 ")
     assert not page.chat_input[0].disabled
-    for _ in range(100):
-        if speaker.running == 0:
-            break
-        time.sleep(0.01)
-    assert speaker.running == 0
+    eventually(lambda: speaker.running == 0)
 
 
 def test_a_page_that_is_reloaded_finds_its_answer_and_another_tab_has_its_own(
@@ -265,7 +262,7 @@ def test_a_page_that_is_reloaded_finds_its_answer_and_another_tab_has_its_own(
 ) -> None:
     serving("m@champion")
     first = open_page("chat")
-    ask(first, "slow one")
+    ask(first, "slow and endless")
     name = address(first)
     other = open_page("chat")
     assert not other.chat_input[0].disabled
@@ -277,8 +274,8 @@ def test_a_page_that_is_reloaded_finds_its_answer_and_another_tab_has_its_own(
     assert running is not None
     assert not running.look().done
     running.stop()
-    assert running.wait(5)
-    assert settled(reloaded, home).messages[0].content == "slow one"
+    assert running.wait(20)
+    assert settled(reloaded, home).messages[0].content == "slow and endless"
     assert address(other) != name
 
 

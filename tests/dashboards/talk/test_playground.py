@@ -82,7 +82,7 @@ def test_a_running_grid_can_be_stopped_and_keeps_what_came(open_page: Opener, se
     sweep = playground._sweeps()[found if isinstance(found, str) else found[0]]
     assert not sweep.look().done
     next(each for each in page.button if each.key == "playground.stop").click().run()
-    assert sweep.wait(5)
+    assert sweep.wait(20)
     page.run()
     assert "answers were left out: it was stopped." in said(page)
 
