@@ -44,7 +44,7 @@ def up(new_home: Callable[[str], Any]) -> Iterator[Any]:
 def flow_runs(home: Any, deployment: str, state: str) -> list[dict[str, Any]]:
     prefect = local_services.address(Settings(home=home.path), "prefect")
     wanted = {"deployment_id": {"any_": [deployment]}, "state": {"name": {"any_": [state]}}}
-    found: list[dict[str, Any]] = server.post(f"{prefect}/api/flow_runs/filter", {"flow_runs": wanted}, 10.0)
+    found: list[dict[str, Any]] = server.post(f"{prefect}/api/flow_runs/filter", {"flow_runs": wanted}, 60.0)
     return found
 
 
@@ -57,7 +57,8 @@ def completed(home: Any, deployment: str, count: int, seconds: float = 240.0) ->
 
 def parameters(home: Any, deployment: str) -> dict[str, Any]:
     prefect = local_services.address(Settings(home=home.path), "prefect")
-    found: list[dict[str, Any]] = server.post(f"{prefect}/api/deployments/filter", {"deployments": {"id": {"any_": [deployment]}}})
+    wanted = {"deployments": {"id": {"any_": [deployment]}}}
+    found: list[dict[str, Any]] = server.post(f"{prefect}/api/deployments/filter", wanted, 60.0)
     assert found[0]["entrypoint"] == "flows.pipeline.pipeline"
     assert "sft" in str(found[0]["parameter_openapi_schema"])
     known: dict[str, Any] = found[0]["parameters"]

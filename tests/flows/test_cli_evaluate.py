@@ -166,7 +166,7 @@ def test_an_evaluation_is_scheduled(new_home: Callable[[str], Any], folder: Path
     try:
         made = home.command("evaluate", str(tiny_llama), "suite.yaml", "--every", "10s", "--json")
         assert (made["name"], made["when"]) == ("evaluate-mine", "every 10s")
-        limit = time.monotonic() + 120
+        limit = time.monotonic() + 240
         while not list((home.path / "store").glob("evaluate/*/manifest.json")) and time.monotonic() < limit:
             time.sleep(0.5)
         assert list((home.path / "store").glob("evaluate/*/manifest.json"))
