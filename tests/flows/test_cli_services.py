@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import psutil
@@ -38,7 +39,7 @@ def state(up: Any) -> dict[str, Any]:
     return dict(local_services.state(Settings(home=up.path)))
 
 
-def eventually(check: Callable[[], bool], seconds: float = 60.0) -> bool:
+def eventually(check: Callable[[], bool], seconds: float = 180.0) -> bool:
     limit = time.monotonic() + seconds
     while not (found := check()) and time.monotonic() < limit:
         time.sleep(0.2)
@@ -56,10 +57,12 @@ def healthy(home: Any) -> bool:
 def test_addresses_answer_on_loopback_only(up: Any, state: dict[str, Any]) -> None:
     addresses = {service["name"]: service["address"] for service in state["services"]}
     assert addresses.keys() == {"prefect", "mlflow", "worker", "models", "dashboard"}
-    assert server.answers(f"{addresses['prefect']}/api/health")
-    assert server.answers(addresses["mlflow"])
-    assert server.answers(f"{addresses['dashboard']}/_stcore/health")
-    listening = [c.laddr.ip for p in up.processes() for c in p.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    for address in (f"{addresses['prefect']}/api/health", addresses["mlflow"], f"{addresses['dashboard']}/_stcore/health"):
+        assert server.answers(address, 60.0)
+    listening: list[str] = []
+    for process in up.processes():
+        with suppress(psutil.Error):  # it has just ended
+            listening += [c.laddr.ip for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
     assert len(listening) >= 2
     assert set(listening) == {"127.0.0.1"}
 
@@ -83,7 +86,7 @@ def test_what_is_killed_is_started_again(up: Any, name: str) -> None:
 def test_a_run_uses_the_running_server(up: Any) -> None:
     report = up.run("--until", "base")
     prefect = local_services.address(Settings(home=up.path), "prefect")
-    found = server.post(f"{prefect}/api/flow_runs/filter", {"flow_runs": {"id": {"any_": [report["prefect_run"]]}}})
+    found = server.post(f"{prefect}/api/flow_runs/filter", {"flow_runs": {"id": {"any_": [report["prefect_run"]]}}}, 60.0)
     assert [(run["name"], run["state"]["name"]) for run in found] == [("tiny", "Completed")]
 
 
