@@ -15,7 +15,7 @@ import pytest
 
 from components import events
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # eight runs, one after another
 
 Finished = tuple[Any, dict[str, Any]]
 Digests = Callable[[dict[str, Any]], dict[str, str]]
