@@ -155,10 +155,19 @@ class Slots(Cache):  # type: ignore[misc]
     def __init__(self, layers: int, stride: int | None = None) -> None:
         super().__init__(layers=[_SlotLayer() for _ in range(layers)])
         self.stride = stride
+        self._across: list[tuple[Any, Any]] = []
         self.rows = self.tokens = self._rows = self._tokens = 0
+
+    def across(self) -> list[tuple[Any, Any]]:
+        """Keys and values of each layer as numpy arrays, [rows, heads, width, tokens], where tokens lie side by side."""
+        if not self._across:
+            each = ((layer.keys, layer.values) for layer in self.layers)
+            self._across = [(keys.transpose(2, 3).numpy(), values.transpose(2, 3).numpy()) for keys, values in each]
+        return self._across
 
     def clear(self, keep: int = 0) -> None:
         """Drops all rows. Memory of up to ``keep`` bytes is used again: the kernel takes long to hand out new memory."""
+        self._across = []
         self.rows = self.tokens = self._rows = self._tokens = 0
         for layer in self.layers:
             layer.clear(keep // len(self.layers))
@@ -176,6 +185,7 @@ class Slots(Cache):  # type: ignore[misc]
             tokens = self._tokens if self.stride is None else -(-self._tokens // self.stride) * self.stride
             for layer, like in zip(self.layers, prefix.layers, strict=True):
                 layer.reserve(rows, tokens + _UNUSED if across else tokens, like, across)
+            self._across = []
             self.rows, self.tokens = rows, tokens
         for layer, (keys, values) in zip(self.layers, prefix.layers, strict=True):
             layer.keys[row, :, : prefix.length] = keys

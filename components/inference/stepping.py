@@ -27,6 +27,16 @@ class _Both(NamedTuple):
     numpy: Any
 
 
+class _Layer(NamedTuple):
+    """A layer's weights as its products take them, and those of its queries' and keys' norms."""
+
+    qkv: Pair
+    norms: Any
+    out: Pair
+    gate_up: Pair
+    down: Pair
+
+
 class _Buffers(NamedTuple):
     """What a step of so many rows is written to, all [rows, size]; ``more`` is what a residual gains."""
 
@@ -43,7 +53,7 @@ class Steps:
     """Steps of one model.
 
     Args:
-        fused: its weights, read at every step.
+        fused: its weights, which are read at every step.
 
     Raises:
         ValueError: if its heads are of a width that the kernels don't divide.
@@ -55,7 +65,16 @@ class Steps:
         self.fused = fused
         self._kernels = compiled(Settings().compiled)
         self._eps = np.float32(fused.eps)
-        self._no_norms = np.empty((0, fused.width), np.float32)
+        self._table = fused.embedding.numpy()
+        no_norms = np.empty((0, fused.width), np.float32)
+        self._layers = [
+            _Layer(
+                _turned(layer.qkv),
+                no_norms if layer.norms is None else layer.norms.numpy(),
+                *(_turned(pair) for pair in (layer.out, layer.gate_up, layer.down)),
+            )
+            for layer in fused.layers
+        ]
         self._scores, self._powers = np.empty(0, np.float32), np.empty(0, np.int32)
         first, size = fused.layers[0], fused.embedding.shape[1]
         sizes = (size, size, size, len(first.qkv[0]), fused.heads * fused.width, len(first.gate_up[0]), len(first.gate_up[0]) // 2)
@@ -84,12 +103,10 @@ class Steps:
         if len(self._scores) < wide:
             self._scores, self._powers = np.empty(wide, np.float32), np.empty(wide, np.int32)
         hidden, normed, more, qkv, attended, gate_up, gated = self._buffers.get(rows) or self._buffers_of(rows)
-        kernels.start(np.array(tokens, dtype=np.int64), fused.embedding.numpy(), self._eps, hidden.numpy, normed.numpy)
-        for layer, kept in zip(fused.layers, slots.layers, strict=True):
+        kernels.start(np.array(tokens, dtype=np.int64), self._table, self._eps, hidden.numpy, normed.numpy)
+        for layer, (keys, values) in zip(self._layers, slots.across(), strict=True):
             _product(normed, layer.qkv, qkv)
-            norms = self._no_norms if layer.norms is None else layer.norms.numpy()
-            keys, values = (part.transpose(2, 3).numpy() for part in (kept.keys, kept.values))
-            kernels.attend(qkv.numpy, norms, self._eps, turns, held, keys, values, self._scores, self._powers, attended.numpy)
+            kernels.attend(qkv.numpy, layer.norms, self._eps, turns, held, keys, values, self._scores, self._powers, attended.numpy)
             _product(attended, layer.out, more)
             kernels.add_norm(hidden.numpy, more.numpy, self._eps, normed.numpy)
             _product(normed, layer.gate_up, gate_up)
@@ -108,9 +125,15 @@ class Steps:
         return found
 
 
+def _turned(pair: Pair) -> Pair:
+    """With the weight as the right factor of a product: [in, out], a view."""
+    weight, bias = pair
+    return weight.t(), bias
+
+
 def _product(left: _Both, right: Pair, out: _Both) -> None:
     weight, bias = right
     if bias is None:
-        torch.mm(left.torch, weight.t(), out=out.torch)
+        torch.mm(left.torch, weight, out=out.torch)
     else:
-        torch.addmm(bias, left.torch, weight.t(), out=out.torch)
+        torch.addmm(bias, left.torch, weight, out=out.torch)
