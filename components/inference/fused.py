@@ -211,7 +211,7 @@ class Fused:
         turned = every[:, : self.heads + self.kv_heads]
         if layer.norms is not None:
             turned = self._norm(turned, layer.norms)
-        pairs = torch.view_as_complex(turned.float().unflatten(-1, (-1, 2)))
+        pairs = torch.view_as_complex(turned.float().view(*turned.shape[:-1], -1, 2))
         turned = torch.view_as_real(pairs.mul_(rotation)).flatten(-2).to(every.dtype)  # in place: float() copies where it must
         return turned[:, : self.heads], turned[:, self.heads :], every[:, self.heads + self.kv_heads :]
 
