@@ -145,11 +145,11 @@ def silent() -> Iterator[str]:
 
 
 def test_a_tracker_that_hangs_is_given_up_in_time(silent: str, home: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "6")
     history = History(Settings(home=home.root, tracking_uri=silent), seconds=1.0)
     began = time.monotonic()
     page = history.runs()
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 5.5
     assert "didn't answer within 1 s" in str(page.note)
     assert len(page.rows) == 7
     with pytest.raises(LapidarError, match="didn't answer within 1 s"):
