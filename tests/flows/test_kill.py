@@ -70,14 +70,28 @@ def wait_for(process: Any, condition: Condition, home: Path, seconds: float = 20
         time.sleep(0.002)
 
 
-def kill_child(flow: Any, work: Path) -> None:
-    """Kills the process that trains, found by the log that it writes."""
+def kill_child(flow: Any, work: Path, condition: Condition, home: Path) -> None:
+    """Kills the process that trains once the condition holds. It is looked for until then, since to look takes a while."""
+    child: list[psutil.Process] = []
+
+    def holds(home: Path) -> bool:
+        if not any(process.is_running() for process in child):
+            child[:] = writers(flow, work)
+        return condition(home)
+
+    wait_for(flow, holds, home)
+    assert child, f"nobody trains in {work}"
+    child[0].kill()
+
+
+def writers(flow: Any, work: Path) -> list[psutil.Process]:
+    """Processes of a run that have a file open in a work folder: their log."""
+    found = []
     for process in psutil.Process(flow.pid).children(recursive=True):
         with suppress(psutil.Error):
             if any(Path(file.path).is_relative_to(work) for file in process.open_files()):
-                process.kill()
-                return
-    raise AssertionError(f"nobody trains in {work}")
+                found.append(process)
+    return found
 
 
 def steps(home: Path, section: str) -> list[list[int]]:
@@ -93,8 +107,7 @@ def test_a_killed_child_goes_on_within_the_run(finished: Finished, home: Any, di
     _, report = finished
     flow = home.start()
     for section, method in (("model", "pretrain"), ("sft", "sft"), ("align", "grpo")):
-        wait_for(flow, at_checkpoint(section, method), home.path)
-        kill_child(flow, home.path / "work" / section)
+        kill_child(flow, home.path / "work" / section, at_checkpoint(section, method), home.path)
     output, _ = flow.communicate(timeout=300)
     assert flow.returncode == 0, home.said
     ended = json.loads(output)
