@@ -8,6 +8,7 @@ interval excludes the null value exactly where Holm rejects, and the chance of o
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,10 +38,11 @@ class Paired:
     """How two models differ on the same items; all differences are first minus second.
 
     Attributes:
-        difference: mean difference with the interval that decides: for scores of 0 and 1 the adjusted Wald interval of Bonett
-            and Price (2012), which holds zero besides wherever McNemar's exact test doesn't reject it; the BCa bootstrap's for
-            others, and that of ``bounded.Mean`` where all differences are equal; at the level ``confidence``.
-        bootstrap: the BCa bootstrap's interval (Efron 1987) at the same level.
+        difference: mean difference with the interval that decides: the adjusted Wald interval of Bonett and Price (2012), as if
+            there were two more items, one won and one lost by the largest difference seen, and with Student's quantiles. For
+            scores of 0 and 1 these are the normal distribution's, as there, and it holds zero besides wherever McNemar's exact
+            test doesn't reject it; where all differences are equal, it is that of ``bounded.Mean``. At the level ``confidence``.
+        bootstrap: the BCa bootstrap's interval (Efron 1987) at the same level, for comparison.
         wins, losses: items on which the first model scores higher, lower.
         mcnemar: exact p-value of McNemar's test; None for scores other than 0 and 1.
         p: two-sided p-value that belongs to ``difference``; for scores of 0 and 1 never below McNemar's.
@@ -79,28 +81,23 @@ class Pairing:
         check(a)
         check(b)
         self._a, self._b, self._seed = list(a), list(b), seed
+        self._differences = [x - y for x, y in zip(a, b, strict=True)]
         least, most = bounds or UNIT
         self._span = max(most, *a, *b) - min(least, *a, *b)
         self._binary = is_binary([*a, *b])
         self.wins, self.losses = discordant(a, b)
 
-    @cached_property
-    def _bootstrap(self) -> _Bootstrap:
-        return _Bootstrap([x - y for x, y in zip(self._a, self._b, strict=True)], self._seed, self._span)
-
     def bootstrap(self, confidence: float = 1 - ALPHA) -> Estimate:
-        """Mean difference with the BCa bootstrap's interval."""
-        return self._bootstrap.estimate(confidence)
+        """Mean difference with the BCa bootstrap's interval; where all differences are equal, with that of ``interval``."""
+        return self._bootstrap.estimate(confidence) if self._equal is None else self._equal.interval(confidence)
 
     def interval(self, confidence: float = 1 - ALPHA) -> Estimate:
         """Mean difference with the interval that decides."""
-        if not self._binary:
-            return self.bootstrap(confidence)
-        from scipy.stats import norm
-
+        if self._equal is not None and not self._binary:
+            return self._equal.interval(confidence)
         n, (centre, error) = len(self._a), self._wald
-        half, value = float(norm.ppf((1 + confidence) / 2)) * error, (self.wins - self.losses) / n
-        low, high = max(-1.0, min(value, centre - half)), min(1.0, max(value, centre + half))
+        half, value = -self._quantile((1 - confidence) / 2) * error, math.fsum(self._differences) / n
+        low, high = max(-self._span, min(value, centre - half)), min(self._span, max(value, centre + half))
         if self.mcnemar is not None and self.mcnemar >= 1 - confidence:  # both must agree that there is a difference
             low, high = min(low, 0.0), max(high, 0.0)
         return Estimate(value, low, high, n)
@@ -110,12 +107,10 @@ class Pairing:
 
         For scores of 0 and 1 and a null value of zero that is the larger one of the interval's and McNemar's.
         """
-        if not self._binary:
-            return self._bootstrap.p_value(null)
-        from scipy.stats import norm
-
-        (centre, error), value = self._wald, (self.wins - self.losses) / len(self._a)
-        p = float(2 * norm.sf(abs(centre - null) / error))
+        if self._equal is not None and not self._binary:
+            return self._equal.p_value(null)
+        (centre, error), value = self._wald, math.fsum(self._differences) / len(self._a)
+        p = 2 * self._share_below(-abs(centre - null) / error)
         towards_zero = min(0.0, value) <= null <= max(0.0, value)
         return max(p, self.mcnemar) if self.mcnemar is not None and towards_zero else p
 
@@ -131,17 +126,42 @@ class Pairing:
             return least if math.isfinite(least) else None
         from scipy.stats import norm
 
-        if not self._bootstrap.deviation:
+        if self._equal is not None:
             return None
         z = float(norm.ppf((1 + confidence) / 2) + norm.ppf(0.8))
-        return z * self._bootstrap.deviation / math.sqrt(len(self._a))
+        return z * statistics.stdev(self._differences) / math.sqrt(len(self._a))
 
-    @property
+    @cached_property
     def _wald(self) -> tuple[float, float]:
         """Centre and standard error of the adjusted Wald interval (Bonett and Price 2012, eq. 3)."""
-        n = len(self._a)
-        p, q = (self.wins + 1) / (n + 2), (self.losses + 1) / (n + 2)
-        return p - q, math.sqrt((p + q - (p - q) ** 2) / (n + 2))
+        n = len(self._a) + 2
+        most = 1.0 if self._binary else max(map(abs, self._differences))
+        centre = math.fsum(self._differences) / n
+        spread = (math.fsum(d * d for d in self._differences) + 2 * most**2) / n - centre**2
+        return centre, math.sqrt(spread / n)
+
+    def _share_below(self, errors: float) -> float:
+        """How often an estimate lies further below than so many standard errors, a negative number."""
+        from scipy.special import ndtr, stdtr
+
+        return float(ndtr(errors) if self._binary else stdtr(len(self._a) + 1, errors))
+
+    def _quantile(self, share: float) -> float:
+        """The inverse."""
+        from scipy.special import ndtri, stdtrit
+
+        return float(ndtri(share) if self._binary else stdtrit(len(self._a) + 1, share))
+
+    @cached_property
+    def _equal(self) -> Mean | None:
+        """The differences where all are equal, which says nothing of their spread."""
+        if not all_equal(self._differences):
+            return None
+        return Mean([math.fsum(self._differences) / len(self._a)] * len(self._a), (-self._span, self._span))
+
+    @cached_property
+    def _bootstrap(self) -> _Bootstrap:
+        return _Bootstrap(self._differences, self._seed)
 
 
 def family(pairings: Mapping[Key, Pairing], null: float = 0.0) -> dict[Key, Paired]:
@@ -177,25 +197,14 @@ def _paired(pairing: Pairing, confidence: float, p: float, adjusted: float, size
 
 
 class _Bootstrap:
-    """Resampled means of one list of differences, with BCa intervals of any level and the p-values that belong to them.
+    """Resampled means of one list of differences, not all equal, with BCa intervals of any level."""
 
-    Differences that are all equal have no spread to resample; theirs is the interval of ``bounded.Mean``.
-
-    Args:
-        span: largest difference that there can be.
-    """
-
-    def __init__(self, values: Sequence[float], seed: int, span: float) -> None:
+    def __init__(self, values: Sequence[float], seed: int) -> None:
         import numpy as np
         from scipy.stats import norm
 
         self._values = np.asarray(values, dtype=float)
         self._mean, centred = float(self._values.mean()), self._values - self._values.mean()
-        self._constant = all_equal(values)
-        self.deviation = 0.0 if self._constant else float(self._values.std(ddof=1))
-        if self._constant:
-            self._equal = Mean([self._mean] * len(values), (-span, span))
-            return
         self._means = np.sort(self._resample(np.random.default_rng(seed)))
         self._bias = float(norm.ppf(self._below(self._mean)))
         self._acceleration = float((centred**3).sum() / (6 * (centred**2).sum() ** 1.5))
@@ -226,18 +235,6 @@ class _Bootstrap:
         from scipy.stats import norm
 
         n = len(self._values)
-        if self._constant:
-            return self._equal.interval(confidence)
         z = self._bias + norm.ppf(np.array([1 - confidence, 1 + confidence]) / 2)
         low, high = np.quantile(self._means, norm.cdf(self._bias + z / (1 - self._acceleration * z)))
         return Estimate(self._mean, min(float(low), self._mean), max(float(high), self._mean), n)
-
-    def p_value(self, null: float) -> float:
-        """The level at which an end of the interval meets ``null``: the BCa formula, solved for it."""
-        if self._constant:
-            return self._equal.p_value(null)
-        from scipy.stats import norm
-
-        z = float(norm.ppf(self._below(null))) - self._bias
-        z = z / (1 + self._acceleration * z) - self._bias
-        return float(min(1.0, 2 * norm.sf(abs(z))))
