@@ -12,8 +12,8 @@ from components.errors import LapidarError
 RESAMPLES = 10_000
 
 
-def rate(successes: float, n: int, confidence: float = 0.95) -> Estimate:
-    """Clopper and Pearson's interval for a rate (1934): exact, so that few items and rates near 0 and 1 don't look too sure.
+def rate(successes: float, n: int) -> Estimate:
+    """Clopper and Pearson's 95 % interval for a rate (1934): exact, so that few items and rates near 0 and 1 don't look too sure.
 
     >>> found = rate(16, 16)
     >>> round(found.low, 3), found.value, found.high
@@ -29,9 +29,8 @@ def rate(successes: float, n: int, confidence: float = 0.95) -> Estimate:
         raise LapidarError(f"a rate of {successes} in {n} items isn't defined; it needs at least one item")
     from scipy.special import betaincinv
 
-    alpha = (1 - confidence) / 2
-    low = float(betaincinv(successes, n - successes + 1, alpha)) if successes else 0.0
-    high = float(betaincinv(successes + 1, n - successes, 1 - alpha)) if successes < n else 1.0
+    low = float(betaincinv(successes, n - successes + 1, 0.025)) if successes else 0.0
+    high = float(betaincinv(successes + 1, n - successes, 0.975)) if successes < n else 1.0
     return Estimate(successes / n, low, high, n)
 
 
