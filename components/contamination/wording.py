@@ -22,6 +22,7 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 WORD = re.compile(r"[^\W_]+")
 CJK = re.compile("([\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af])")
+_OTHER = re.compile(r"[^\w\x00-\x7f]")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _UNITS = {
     "two": 2, "three": 3, "third": 3, "four": 4, "fourth": 4, "five": 5, "fifth": 5, "six": 6, "sixth": 6, "seven": 7,
@@ -49,8 +50,7 @@ def prepared(text: str) -> str:
     if text.isascii():
         return text.lower()
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    text = "".join(c if c.isascii() or c.isalnum() else " " for c in text)
-    return CJK.sub(r" \1 ", text)
+    return CJK.sub(r" \1 ", _OTHER.sub(" ", text))
 
 
 def words(text: str) -> list[str]:

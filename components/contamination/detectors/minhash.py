@@ -11,7 +11,6 @@ An item with other numbers is another item: "Tom has 3 apples and buys 4" repeat
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -21,7 +20,7 @@ from components.config import MethodConfig
 from components.contamination import wording
 from components.contamination.index import Runs
 from components.contamination.items import Block, Detector, Hit, Item
-from components.contamination.wording import Array
+from components.contamination.wording import Array, Lookup
 
 _GAP = 6
 """Words without a known shingle that end a part."""
@@ -51,7 +50,9 @@ class Config(MethodConfig):
 
 def detector(config: Config, items: Sequence[Item]) -> Detector:
     """Finds near-duplicates; similarity is the Jaccard similarity of the shingles."""
-    long = [number for number, item in enumerate(items) if len(item.words) >= config.least_words]
+    long = [number for number, item in enumerate(items) if len(item.words) >= max(config.least_words, config.shingle)]
+    if not long:
+        return lambda block: ()
     index = Runs([items[number] for number in long], config.shingle)
     shingles = [_shingles(items[number].words, config.shingle) for number in long]
     wanted = [wording.needed(items[number].text) for number in long]
@@ -59,11 +60,11 @@ def detector(config: Config, items: Sequence[Item]) -> Detector:
     fewest = int(config.threshold * min(map(len, shingles), default=1))
 
     def find(block: Block) -> Iterator[Hit]:
-        parts = [] if not long else _parts(config, index, block, fewest)
+        parts = _parts(config, index, block, fewest)
         found: dict[tuple[int, int], Hit] = {}
-        for (row, start, end), candidates in zip(parts, bands.candidates(block, parts), strict=True):
-            words = block.words_of(row)[start:end]
-            mine = _shingles(words, config.shingle)
+        for part, candidates in bands.candidates(block, parts):
+            row, start, end = parts[part]
+            mine = _shingles(block.words_of(row)[start:end], config.shingle)
             for number in candidates:
                 similarity = len(mine & shingles[number]) / len(mine | shingles[number])
                 hit = Hit(long[number], row, similarity, f"Jaccard similarity {similarity:.2f}", start)
@@ -105,29 +106,38 @@ class _Bands:
 
     def __init__(self, config: Config, items: Sequence[Item]) -> None:
         self._config = config
-        self._rows = config.permutations // config.bands
-        self._tables: list[dict[bytes, list[int]]] = [{} for _ in range(config.bands)]
         words = wording.of([" ".join(item.words) for item in items])
-        spans = pairwise(words.starts.tolist())
-        for number, bands in enumerate(self._cut([words.hashes[start:end] for start, end in spans])):
-            for table, band in zip(self._tables, bands, strict=True):
-                table.setdefault(band, []).append(number)
+        keys = self._keys(words.hashes, words.starts[:-1], words.starts[1:])
+        order = np.argsort(keys, axis=None, kind="stable")
+        self._owners, self._lookup = order // config.bands, Lookup(keys)
+        self._spans = [np.searchsorted(keys.ravel()[order], self._lookup.values, side) for side in ("left", "right")]
 
-    def candidates(self, block: Block, parts: Sequence[tuple[int, int, int]]) -> Iterator[list[int]]:
-        """Items that agree with a part in some band, for each part."""
-        starts, hashes = block.words.starts, block.words.hashes
-        for bands in self._cut([hashes[starts[row] + start : starts[row] + end] for row, start, end in parts]):
-            found = (table.get(band, ()) for table, band in zip(self._tables, bands, strict=True))
-            yield sorted(set().union(*found))
+    def candidates(self, block: Block, parts: Sequence[tuple[int, int, int]]) -> Iterator[tuple[int, list[int]]]:
+        """(index of a part, items that agree with it in some band), for the parts with such items."""
+        if not parts:
+            return
+        row, start, end = np.asarray(parts).T
+        begin = block.words.starts[row]
+        places, values = self._lookup.find(self._keys(block.words.hashes, begin + start, begin + end).ravel())
+        starts, ends = (ends[values].tolist() for ends in self._spans)
+        found: dict[int, set[int]] = {}
+        for part, a, b in zip((places // self._config.bands).tolist(), starts, ends, strict=True):
+            found.setdefault(part, set()).update(self._owners[a:b].tolist())
+        yield from ((part, sorted(items)) for part, items in found.items())
 
-    def _cut(self, hashes: Sequence[Array]) -> Iterator[list[bytes]]:
-        """The bands of each text's signature, from the hashes of its words."""
+    def _keys(self, words: Array, starts: Array, ends: Array) -> Array:
+        """Hash of each band of the signature of some stretches of words, [stretches, bands]. Equal bands have equal hashes."""
         import rensa
 
-        if not hashes:
-            return
-        sets = [np.unique(wording.run_hashes(found, self._config.shingle)) for found in hashes]
-        ends = np.cumsum([0, *map(len, sets)]).astype(np.uint64)
-        made = rensa.RMinHash.digest_matrix_from_flat_token_hashes(np.concatenate(sets), ends, self._config.permutations, _SEED)
-        for signature in np.asarray(made.to_rows(), np.uint32):
-            yield [signature[band * self._rows : (band + 1) * self._rows].tobytes() for band in range(self._config.bands)]
+        runs, shingle = wording.run_hashes(words, self._config.shingle), self._config.shingle
+        stretches = [runs[start : end - shingle + 1] for start, end in zip(starts.tolist(), ends.tolist(), strict=True)]
+        edges = np.cumsum([0, *map(len, stretches)]).astype(np.uint64)
+        made = rensa.RMinHash.digest_matrix_from_flat_token_hashes(
+            np.concatenate(stretches), edges, self._config.permutations, _SEED
+        )
+        bands = self._config.bands
+        parts = np.asarray(made.to_rows(), np.uint64).reshape(len(stretches), -1)
+        width = parts.shape[1] // bands
+        parts = parts[:, : bands * width].reshape(len(stretches) * bands, width)
+        numbered = np.append(np.tile(np.arange(bands, dtype=np.uint64), len(stretches))[:, None], parts, axis=1)
+        return wording.run_hashes(numbered.ravel(), width + 1)[:: width + 1].reshape(len(stretches), bands)

@@ -53,6 +53,22 @@ def test_ngrams_find_what_was_cut_and_edited_and_near_duplicates_what_was_edited
     assert found("ngram", item(text), [[edited]], share=0.2)[0].how == "17 of its 45 8-grams"
 
 
+def test_near_duplicates_of_each_of_several_items_are_found_in_one_row(found: Find) -> None:
+    rng = random.Random(3)
+    words = [
+        [rng.choice(["ash", "oak", "elm", "fir", "yew", "bay", "box"]) + rng.choice("abcdefgh") for _ in range(30)]
+        for _ in range(40)
+    ]
+    items = [Item("b", str(i), " ".join(each)) for i, each in enumerate(words)]
+    edited = [" ".join([*each[:15], "other", *each[16:]]) for each in words]
+    rows = [["no tree at all"], [f"{edited[7]}. {'Much text between. ' * 5} {edited[9]}"], [edited[39]], [words[0][0]]]
+    hits = found("minhash", items, rows)
+    assert [(hit.row, hit.item) for hit in hits] == [(1, 7), (1, 9), (2, 39)]
+    assert [hit.similarity for hit in hits] == [pytest.approx(25 / 31)] * 3
+    assert found("minhash", [*items, *items[7:8]], rows, shingle=40) == [], "none is so long"
+    assert [hit.item for hit in found("minhash", [*items, items[7]], rows)] == [7, 40, 9, 39]
+
+
 def test_boilerplate_that_many_items_share_does_not_count(found: Find) -> None:
     intro = "Read the following question carefully and answer it with the letter of the right choice alone please."
     some = [Item("b", str(i), f"{intro} {name} wonders about topic {name} today") for i, name in enumerate("abcdefghijkl")]
