@@ -20,7 +20,7 @@ def ask(model: str, view: str, options: dict[str, Any] | None = None, prompt: st
     try:
         return _asked(str(ui.settings().root), model, view, json.dumps(options or {}), prompt, chat)
     except ServerDown as error:
-        states.broken(t("documents.down"), str(error), t("documents.down_todo"), "lapidar up")
+        states.broken(t("documents.down"), error.what, t("documents.down_todo"), "lapidar up")
     except ServerError as error:
         states.broken(t("documents.refused"), str(error), t("documents.refused_todo"))
     return None

@@ -42,7 +42,7 @@ def tell(error: LapidarError | None) -> None:
     if error is None:
         states.empty(t("talk.no_models"), t("talk.no_models_todo"), "lapidar run quickstart", ":material/inventory_2:")
     elif isinstance(error, ServerDown):
-        states.broken(t("talk.down"), str(error), t("talk.down_todo"), "lapidar up")
+        states.broken(t("talk.down"), error.what, t("talk.down_todo"), "lapidar up")
     else:
         states.broken(t("talk.refused"), str(error), t("talk.refused_todo"))
 
