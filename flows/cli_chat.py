@@ -114,7 +114,7 @@ class Chat:
             parts = [f"{context.prompt} + {use.completion_tokens} of {context.limit} tokens"]
             if context.dropped_turns or context.dropped_tokens:
                 parts.append(f"{context.dropped_turns} messages ({context.dropped_tokens} tokens) left out")
-        if (rate := self.rate) is not None:
+        if (rate := use.rate) is not None:
             parts.append(f"{rate:,.0f} tokens/s")
         if use.first_token is not None:
             parts.append(f"first after {use.first_token:.2f} s")
@@ -132,14 +132,6 @@ class Chat:
     def use(self) -> Use:
         """What the last request took."""
         return next((event for event in reversed(self.seen) if isinstance(event, Use)), Use())
-
-    @property
-    def rate(self) -> float | None:
-        """Tokens a second of the last request, after its first."""
-        use = self.use
-        if use.total is None or use.first_token is None or use.completion_tokens < 2 or use.total <= use.first_token:
-            return None
-        return (use.completion_tokens - 1) / (use.total - use.first_token)
 
 
 def chat(
@@ -233,7 +225,7 @@ def _once(talk: Chat, message: str, as_json: bool) -> None:
             "context": vars(use.context) if use.context is not None else None,
             "kv": vars(use.cache) if use.cache is not None else None,
             "seconds": round(ended.seconds, 4),
-            "tokens_per_second": talk.rate,
+            "tokens_per_second": talk.use.rate,
         }
     )
 

@@ -94,7 +94,12 @@ class Progress:
 
     @property
     def rate(self) -> float | None:
-        """Tokens a second, of all samples, after the first token; None if there is nothing to measure."""
+        """Tokens a second, of all samples, after the first token; None if there is nothing to measure.
+
+        By the server's clock where it says so: what comes late comes at once, which looks fast here.
+        """
+        if self.use is not None and self.use.total is not None:
+            return self.use.rate
         count = self.use.completion_tokens if self.use is not None and self.use.completion_tokens else self.pieces
         if self.first is None or count < 2 or self.seconds <= self.first:
             return None

@@ -83,6 +83,13 @@ class Use:
     total: float | None = None
     reused_tokens: int = 0
 
+    @property
+    def rate(self) -> float | None:
+        """Tokens a second, of all answers, after the first token; None where the server doesn't say."""
+        if self.total is None or self.first_token is None or self.completion_tokens < 2 or self.total <= self.first_token:
+            return None
+        return (self.completion_tokens - 1) / (self.total - self.first_token)
+
 
 @dataclass(frozen=True)
 class Call:

@@ -55,11 +55,11 @@ class Answering:
     @property
     def seconds(self) -> dict[str, float | None]:
         """``queued``, ``first_token``, ``total`` up to now."""
-        return {"queued": self.account.queued, "first_token": self.account.first, "total": self._since}
+        return {"queued": self.account.queued, "first_token": self.account.first, "total": self._since(time.monotonic())}
 
-    @property
-    def _since(self) -> float:
-        return round(time.monotonic() - self._arrived, 6)
+    def _since(self, at: float) -> float:
+        """Seconds from the request's arrival."""
+        return round(max(0.0, at - self._arrived), 6)
 
     async def begin(self) -> None:
         """Loads the model, hands in the jobs, waits until their prompts are accepted.
@@ -69,6 +69,7 @@ class Answering:
         """
         self._lease = await self._stack.enter_async_context(self._pool.use(self.target.key, self.target.name, self.target.setup))
         self._queues = {job.id: self._lease.process.ask(job) for job in self._jobs}
+        begun = []
         for job in self._jobs:
             said = await self._queues[job.id].get()
             _raise(said)
@@ -76,7 +77,8 @@ class Answering:
             self.account.prompt += len(said.prompt_ids)
             self.account.prompt_ids.append(said.prompt_ids)
             self.account.use = said.use
-        self.account.queued = self._since
+            begun.append(said.at)
+        self.account.queued = self._since(min(begun))
 
     async def pieces(self) -> AsyncIterator[tuple[int, Piece]]:
         """(number of the choice, piece); what has come in together of one choice comes as one piece.
@@ -145,7 +147,7 @@ class Answering:
 
     def _count(self, piece: Piece) -> None:
         if self.account.first is None:
-            self.account.first = self._since
+            self.account.first = self._since(piece.at)
             self._metrics.first_token.labels(self.target.name).observe(self.account.first)
             if self._lease is not None:
                 self._lease.answered()
@@ -163,8 +165,9 @@ class Answering:
             self._metrics.prompt_tokens.labels(name).inc(account.prompt)
             self._metrics.tokens.labels(name).inc(account.answer)
             self._metrics.reused.labels(name).inc(account.reused)
-            if self._whole and account.first is not None and account.answer > 1 and self._since > account.first:
-                self._metrics.rate.labels(name).observe((account.answer - 1) / (self._since - account.first))
+            total = self._since(time.monotonic())
+            if self._whole and account.first is not None and account.answer > 1 and total > account.first:
+                self._metrics.rate.labels(name).observe((account.answer - 1) / (total - account.first))
         await self._stack.aclose()
 
 
@@ -196,6 +199,7 @@ def _joined(first: Piece, second: Piece) -> Piece:
         tokens,
         second.finish,
         first.calls + second.calls,
+        first.at,
     )
 
 

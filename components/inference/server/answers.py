@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,8 @@ class Answers:
             return []
         self._begun = True
         finish = None if event.completion is None else "tool_calls" if calls else event.completion.finish
-        said: list[Said] = [Piece(self.job.id, event.sample, sample.waiting, sample.ids, sample.tokens or None, finish, calls)]
+        at = time.monotonic()
+        said: list[Said] = [Piece(self.job.id, event.sample, sample.waiting, sample.ids, sample.tokens or None, finish, calls, at)]
         sample.waiting, sample.ids, sample.tokens = "", [], []
         if done:
             self.left -= 1

@@ -100,11 +100,12 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A job's prompt is rendered: its tokens and how they use the context."""
+    """A job's prompt is rendered: its tokens and how they use the context; ``at`` as that of ``Piece``."""
 
     job: int
     prompt_ids: list[int]
     use: dict[str, Any]
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,11 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one of a job's answers grew by."""
+    """What one of a job's answers grew by.
+
+    Attributes:
+        at: when the model had said it, by the machine's monotonic clock: what waited in pipes arrives all at once.
+    """
 
     job: int
     sample: int
@@ -133,7 +138,8 @@ class Piece:
     ids: list[int]
     tokens: list[Token] | None
     finish: str | None
-    calls: tuple[dict[str, Any], ...] = ()
+    calls: tuple[dict[str, Any], ...]
+    at: float
 
 
 @dataclass(frozen=True, slots=True)

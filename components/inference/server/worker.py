@@ -147,7 +147,7 @@ class Worker:
         key = (job.adapter, request)
         self._answers[key] = Answers(prepared, self.tokenizer, self._vocabulary, self._engines[job.adapter].end_ids)
         self._requests[job.id] = key
-        return [Begun(job.id, prepared.ids, asdict(prepared.use))]
+        return [Begun(job.id, prepared.ids, asdict(prepared.use), time.monotonic())]
 
     def _cancel(self, job: int) -> None:
         self._gone.discard(job)

@@ -61,6 +61,16 @@ def test_it_goes_on_by_itself_and_hands_over_what_it_ended_with() -> None:
     assert last.rate > 0
 
 
+def test_an_answer_that_arrives_all_at_once_is_as_fast_as_the_server_says() -> None:
+    use = Use(3, 11, queued=0.1, first_token=0.5, total=2.5)
+    told = Told(Text(0, "a"), Text(0, "b"), use, Reply(0, "ab", "stop"))
+    answer = Answer(told)
+    told.say(4)
+    assert answer.wait(5)
+    assert answer.look().rate == use.rate == pytest.approx(5.0)
+    assert Use(3, 1, first_token=0.5, total=2.5).rate is None
+
+
 def test_what_came_before_a_fault_is_kept_with_one_sentence() -> None:
     kept: list[Progress] = []
     told = Told(Text(0, "a"), ServerDown("it ended", "start it"))
