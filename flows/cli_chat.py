@@ -117,7 +117,7 @@ class Chat:
         if (rate := use.rate) is not None:
             parts.append(f"{rate:,.0f} tokens/s")
         if use.first_token is not None:
-            parts.append(f"first after {use.first_token:.2f} s")
+            parts.append(f"first after {use.first_token:.3f} s")
         if (cache := use.cache) is not None and cache.full_nbytes:
             parts.append(f"cache {cache.nbytes / cache.full_nbytes:.0%} of {cache.full_nbytes >> 10:,} KB")
         if use.reused_tokens:
