@@ -8,7 +8,7 @@ import numpy as np
 
 from components.contamination import wording
 from components.contamination.items import Block, Item
-from components.contamination.wording import Array, Lookup
+from components.contamination.wording import Array, Owners
 
 
 class Runs:
@@ -45,11 +45,8 @@ class Runs:
         if common is not None:
             values, counts = np.unique(pairs[0], return_counts=True)
             pairs = pairs[:, np.isin(pairs[0], values[counts <= common])]
-        self._lookup = Lookup(pairs[0])
-        self._starts = np.searchsorted(pairs[0], self._lookup.values)
-        self._counts = np.diff(np.append(self._starts, pairs.shape[1]))
-        self._owners = pairs[1].astype(np.int64)
-        self.totals: Array = np.bincount(self._owners, minlength=len(items))
+        self._items = Owners(pairs[0], pairs[1].astype(np.int64))
+        self.totals: Array = np.bincount(self._items.owners, minlength=len(items))
 
     def places(self, block: Block) -> Iterator[tuple[int, int, int]]:
         """(row, word of the row, item) for every run of an item in a block, by place."""
@@ -59,17 +56,13 @@ class Runs:
     def hits(self, block: Block) -> tuple[Array, Array, Array, Array]:
         """(row, word of the row, item, which run) for every run of an item in a block, by place."""
         hashes, first = block.words.runs(self.n)
-        position, value = self._lookup.find(hashes)
-        counts = self._counts[value]
-        run = np.repeat(value, counts)
-        offset = np.arange(len(run)) - np.repeat(np.cumsum(counts) - counts, counts)
-        item = self._owners[self._starts[run] + offset]
-        word = np.repeat(first[position], counts)
+        position, item, run = self._items.of(hashes)
+        word = first[position]
         row = block.words.text[word]
         return row, word - block.words.starts[row], item, run
 
     def known(self, block: Block) -> Array:
         """Words of a block at which a run of some item begins, ascending."""
         hashes, first = block.words.runs(self.n)
-        found: Array = first[self._lookup.find(hashes)[0]]
+        found: Array = first[self._items.find(hashes)[0]]
         return found

@@ -201,3 +201,27 @@ class Lookup:
         index = np.minimum(np.searchsorted(self.values, hashes[near]), len(self.values) - 1)
         same = self.values[index] == hashes[near]
         return near[same], index[same]
+
+
+class Owners(Lookup):
+    """A ``Lookup`` of values that somebody owns: items by what stands in them.
+
+    Args:
+        values: some may stand there several times.
+        owners: of each of them, from 0.
+    """
+
+    def __init__(self, values: Array, owners: Array) -> None:
+        super().__init__(values)
+        order = np.argsort(values, kind="stable")
+        self.owners: Array = owners[order]
+        self._starts = np.searchsorted(values[order], self.values)
+        self._counts = np.diff(np.append(self._starts, len(order)))
+
+    def of(self, hashes: Array) -> tuple[Array, Array, Array]:
+        """(position in ``hashes``, owner, index of the value), one for each owner of what is known, by position."""
+        position, value = self.find(hashes)
+        counts = self._counts[value]
+        known = np.repeat(value, counts)
+        offset = np.arange(len(known)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return np.repeat(position, counts), self.owners[self._starts[known] + offset], known

@@ -20,7 +20,7 @@ from components.config import MethodConfig
 from components.contamination import wording
 from components.contamination.index import Runs
 from components.contamination.items import Block, Detector, Hit, Item
-from components.contamination.wording import Array, Lookup
+from components.contamination.wording import Array, Owners
 
 _GAP = 6
 """Words without a known shingle that end a part."""
@@ -57,7 +57,7 @@ def detector(config: Config, items: Sequence[Item]) -> Detector:
     shingles = [_shingles(items[number].words, config.shingle) for number in long]
     wanted = [wording.needed(items[number].text) for number in long]
     bands = _Bands(config, [items[number] for number in long])
-    fewest = int(config.threshold * min(map(len, shingles), default=1))
+    fewest = int(config.threshold * min(map(len, shingles)))
 
     def find(block: Block) -> Iterator[Hit]:
         parts = _parts(config, index, block, fewest)
@@ -108,9 +108,7 @@ class _Bands:
         self._config = config
         words = wording.of([" ".join(item.words) for item in items])
         keys = self._keys(words.hashes, words.starts[:-1], words.starts[1:])
-        order = np.argsort(keys, axis=None, kind="stable")
-        self._owners, self._lookup = order // config.bands, Lookup(keys)
-        self._spans = [np.searchsorted(keys.ravel()[order], self._lookup.values, side) for side in ("left", "right")]
+        self._items = Owners(keys.ravel(), np.repeat(np.arange(len(items)), config.bands))
 
     def candidates(self, block: Block, parts: Sequence[tuple[int, int, int]]) -> Iterator[tuple[int, list[int]]]:
         """(index of a part, items that agree with it in some band), for the parts with such items."""
@@ -118,11 +116,10 @@ class _Bands:
             return
         row, start, end = np.asarray(parts).T
         begin = block.words.starts[row]
-        places, values = self._lookup.find(self._keys(block.words.hashes, begin + start, begin + end).ravel())
-        starts, ends = (ends[values].tolist() for ends in self._spans)
+        place, item, _ = self._items.of(self._keys(block.words.hashes, begin + start, begin + end).ravel())
         found: dict[int, set[int]] = {}
-        for part, a, b in zip((places // self._config.bands).tolist(), starts, ends, strict=True):
-            found.setdefault(part, set()).update(self._owners[a:b].tolist())
+        for part, number in zip((place // self._config.bands).tolist(), item.tolist(), strict=True):
+            found.setdefault(part, set()).add(number)
         yield from ((part, sorted(items)) for part, items in found.items())
 
     def _keys(self, words: Array, starts: Array, ends: Array) -> Array:
