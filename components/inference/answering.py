@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from components.errors import LapidarError
-from components.inference.reading import Event, Reply, Text, Token, Use
+from components.inference.reading import Event, Reply, Text, Token, Use, rate
 
 logger = logging.getLogger(__name__)
 KEPT = 200
@@ -101,9 +101,7 @@ class Progress:
         if self.use is not None and self.use.total is not None:
             return self.use.rate
         count = self.use.completion_tokens if self.use is not None and self.use.completion_tokens else self.pieces
-        if self.first is None or count < 2 or self.seconds <= self.first:
-            return None
-        return (count - 1) / (self.seconds - self.first)
+        return rate(count, self.first, self.seconds)
 
     @property
     def finish(self) -> str:

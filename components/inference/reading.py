@@ -14,6 +14,15 @@ from components.errors import LapidarError
 from components.inference.context import Use as Context
 
 
+def rate(tokens: int, first: float | None, last: float | None) -> float | None:
+    """Tokens a second after the first of so many, which came at ``first``; None if there is nothing to measure.
+
+    Args:
+        first, last: seconds since the same moment.
+    """
+    return (tokens - 1) / (last - first) if first is not None and last is not None and tokens > 1 and last > first else None
+
+
 @dataclass(frozen=True)
 class Alternative:
     """A token that could have stood in a place, with its log-probability before temperature."""
@@ -86,9 +95,7 @@ class Use:
     @property
     def rate(self) -> float | None:
         """Tokens a second, of all answers, after the first token; None where the server doesn't say."""
-        if self.total is None or self.first_token is None or self.completion_tokens < 2 or self.total <= self.first_token:
-            return None
-        return (self.completion_tokens - 1) / (self.total - self.first_token)
+        return rate(self.completion_tokens, self.first_token, self.total)
 
 
 @dataclass(frozen=True)

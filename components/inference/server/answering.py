@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from components.inference.reading import rate
 from components.inference.server.catalogue import Target
 from components.inference.server.errors import ApiError
 from components.inference.server.messages import Begun, Done, Failed, Job, Look, Piece, Seen
@@ -165,9 +166,8 @@ class Answering:
             self._metrics.prompt_tokens.labels(name).inc(account.prompt)
             self._metrics.tokens.labels(name).inc(account.answer)
             self._metrics.reused.labels(name).inc(account.reused)
-            total = self._since(time.monotonic())
-            if self._whole and account.first is not None and account.answer > 1 and total > account.first:
-                self._metrics.rate.labels(name).observe((account.answer - 1) / (total - account.first))
+            if self._whole and (speed := rate(account.answer, account.first, self._since(time.monotonic()))) is not None:
+                self._metrics.rate.labels(name).observe(speed)
         await self._stack.aclose()
 
 
