@@ -96,7 +96,7 @@ class Pairing:
         if self._equal is not None and not self._binary:
             return self._equal.interval(confidence)
         n, (centre, error) = len(self._a), self._wald
-        half, value = -self._quantile((1 - confidence) / 2) * error, math.fsum(self._differences) / n
+        half, value = -self._quantile((1 - confidence) / 2) * error, self._mean
         low, high = max(-self._span, min(value, centre - half)), min(self._span, max(value, centre + half))
         if self.mcnemar is not None and self.mcnemar >= 1 - confidence:  # both must agree that there is a difference
             low, high = min(low, 0.0), max(high, 0.0)
@@ -109,9 +109,9 @@ class Pairing:
         """
         if self._equal is not None and not self._binary:
             return self._equal.p_value(null)
-        (centre, error), value = self._wald, math.fsum(self._differences) / len(self._a)
+        centre, error = self._wald
         p = 2 * self._share_below(-abs(centre - null) / error)
-        towards_zero = min(0.0, value) <= null <= max(0.0, value)
+        towards_zero = min(0.0, self._mean) <= null <= max(0.0, self._mean)
         return max(p, self.mcnemar) if self.mcnemar is not None and towards_zero else p
 
     @cached_property
@@ -157,7 +157,11 @@ class Pairing:
         """The differences where all are equal, which says nothing of their spread."""
         if not all_equal(self._differences):
             return None
-        return Mean([math.fsum(self._differences) / len(self._a)] * len(self._a), (-self._span, self._span))
+        return Mean([self._mean] * len(self._a), (-self._span, self._span))
+
+    @cached_property
+    def _mean(self) -> float:
+        return math.fsum(self._differences) / len(self._a)
 
     @cached_property
     def _bootstrap(self) -> _Bootstrap:
