@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.util import calc_hash
 
 import dashboards
+from components import local_services
 from components.settings import Settings
 from components.store import Store
 from components.tracking import Tracker
@@ -154,7 +154,7 @@ def serve() -> Iterator[Callable[..., str]]:
     def start(home: Path, **environment: str) -> str:
         name = json.dumps([str(home), environment])
         if name not in running:
-            port = int(environment.get("STREAMLIT_SERVER_PORT", 0)) or free_port()
+            port = int(environment.get("STREAMLIT_SERVER_PORT", 0)) or local_services.free_port(0)
             command = [sys.executable, "-m", "streamlit", "run", str(APP), "--server.port", str(port)]
             address = f"http://127.0.0.1:{port}"
             clean = {key: value for key, value in os.environ.items() if not key.startswith("LAPIDAR_")}
@@ -168,12 +168,6 @@ def serve() -> Iterator[Callable[..., str]]:
         process.terminate()
     for _, process in running.values():
         process.wait(20)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        found: int = probe.getsockname()[1]
-    return found
 
 
 def _wait(url: str, seconds: float = 60.0) -> None:

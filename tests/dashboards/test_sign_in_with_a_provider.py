@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 import pytest
 
-from .conftest import free_port
+from components import local_services
+
 from .provider import CLIENT, FORGERIES, SECRET, Provider
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -39,7 +40,7 @@ def provider() -> Iterator[Provider]:
 def site(provider: Provider, serve: Callable[..., str], tmp_path_factory: pytest.TempPathFactory) -> str:
     """A dashboard whose people are the provider's."""
     folder = tmp_path_factory.mktemp("provided")
-    port = free_port()
+    port = local_services.free_port(0)
     address = f"http://127.0.0.1:{port}"
     (folder / "secrets.toml").write_text(SECRETS.format(site=address, client=CLIENT, secret=SECRET, provider=provider.url))
     assert serve(folder / "home", STREAMLIT_SERVER_PORT=str(port), STREAMLIT_SECRETS_FILES=str(folder / "secrets.toml")) == address

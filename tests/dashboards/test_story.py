@@ -25,7 +25,7 @@ from components.settings import Settings
 from flows import server
 from tests.flows.conftest import Home
 
-from .conftest import eventually, free_port
+from .conftest import eventually
 from .reader import PASSWORD, WAIT, Reader
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(900)]
@@ -57,8 +57,7 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     settings = Settings(home=home.path)
     for name in ("ana", "rui"):
         accounts.create(settings, name, "engineer", PASSWORD)
-    settings.services.mkdir(parents=True)  # whoever still speaks to a home that had the usual ports mustn't reach this one
-    (settings.services / "ports.json").write_text(json.dumps({name: free_port() for name in local_services.ports(settings)}))
+    home.own_ports()  # whoever still speaks to a home that had the usual ports mustn't reach this one
     home.command("up")
     try:
         for steps in (2, 4):

@@ -19,6 +19,9 @@ from typing import Any
 import psutil
 import pytest
 
+from components import local_services
+from components.settings import Settings
+
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "recipes" / "tiny.yaml"
 
@@ -28,6 +31,12 @@ class Home:
     """A home, and the runs in it; they start in an empty folder beside it."""
 
     path: Path
+
+    def own_ports(self) -> None:
+        """Gives its services ports of their own: while they are down, or not up yet, another home may take the usual ones."""
+        services = Settings(home=self.path).services
+        services.mkdir(parents=True)
+        local_services.write(services / "ports.json", {name: local_services.free_port(0) for name in local_services.PORTS})
 
     def start(self, *arguments: str, code: str = "") -> subprocess.Popen[str]:
         """``lapidar run tiny.yaml --json`` with more arguments. ``code`` runs first, in the same process."""
@@ -103,7 +112,6 @@ class Home:
     def versions(self) -> list[Any]:
         """Registered versions, newest first."""
         from components.registry import Registry
-        from components.settings import Settings
 
         return Registry(Settings(home=self.path)).list_versions("tiny")
 

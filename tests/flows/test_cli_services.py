@@ -24,9 +24,7 @@ pytestmark = pytest.mark.slow
 def up(new_home: Callable[[str], Any]) -> Iterator[Any]:
     """A home whose services run."""
     home = new_home("services")
-    settings = Settings(home=home.path)
-    settings.services.mkdir(parents=True)  # while they are down, another home may take the usual ports
-    local_services.write(settings.services / "ports.json", {name: local_services.free_port(0) for name in local_services.PORTS})
+    home.own_ports()
     home.command("up")
     yield home
     home.command("down")
