@@ -11,20 +11,22 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from components.errors import InputError
+from components.importing import uncollected
+
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_DATASETS_OFFLINE="1", WANDB_DISABLED="true")  # read at import
 # bitsandbytes asks for a package with faster CPU kernels, which would be downloaded; nothing here uses them.
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 
-import accelerate  # noqa: E402
-import datasets  # noqa: E402
-import peft  # noqa: E402, F401
-import torch  # noqa: E402
-import transformers  # noqa: E402
-from tqdm import tqdm  # noqa: E402
-from trl import DPOTrainer, GRPOTrainer, SFTTrainer  # noqa: E402, F401
-
-from components.errors import InputError  # noqa: E402
+with uncollected():
+    import accelerate
+    import datasets
+    import peft  # noqa: F401
+    import torch
+    import transformers
+    from tqdm import tqdm
+    from trl import DPOTrainer, GRPOTrainer, SFTTrainer  # noqa: F401
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 

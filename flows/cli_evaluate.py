@@ -12,9 +12,8 @@ from components.errors import InputError
 from components.models.resolve import resolve
 from components.settings import Settings
 from components.suites import Evaluation
-from flows import cli_deploy, deployments, output, scores, server, services
-from flows.cli_run import listening
-from flows.lock import home_lock
+from flows import cli_deploy, deployments, output, scores
+from flows.cli_run import prefect_run
 
 
 def evaluate(model: str, suite: str, overrides: list[str], against: str | None, again: bool) -> None:
@@ -22,7 +21,7 @@ def evaluate(model: str, suite: str, overrides: list[str], against: str | None, 
     settings, asked = Settings(), suites.load(model, suite, overrides)
     settings.prepare()
     other = suites.load(against, suite, overrides) if against is not None else None
-    with home_lock(settings), services.prefect(settings) as wait, listening():
+    with prefect_run(settings) as ready:
         items = _items(asked, settings)
         for each in (asked, other):
             _check_model(each, settings)
@@ -31,10 +30,7 @@ def evaluate(model: str, suite: str, overrides: list[str], against: str | None, 
         threading.Thread(target=launch.warm_up, daemon=True).start()
         from flows import evaluate as flow
 
-        server.quiet_console()
-        import mlflow  # noqa: F401  (takes 3 s, while the server starts; the tracker needs it)
-
-        wait()
+        ready()
         found = flow.evaluate(asked, other, again)
     scores.show(found, output.people())
     if output.is_json():

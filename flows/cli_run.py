@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from components import graph, launch
 from components import recipe as recipes
 from components.data import needs, versions
+from components.importing import uncollected
 from components.models.resolve import NotFetched, resolve
 from components.recipe import Recipe
 from components.settings import Settings
@@ -40,12 +41,14 @@ def run(recipe: str, overrides: list[str], start: str | None, until: str | None)
 @contextmanager
 def prefect_run(settings: Settings) -> Iterator[Callable[[], None]]:
     """Holds the home while a flow runs; what it yields waits until Prefect is there. Imports go on meanwhile."""
-    with home_lock(settings), services.prefect(settings) as wait, listening():
+    with home_lock(settings), services.prefect(settings) as wait, listening(), ExitStack() as imports:
+        imports.enter_context(uncollected())
 
         def ready() -> None:
             server.quiet_console()
-            import mlflow  # noqa: F401  (takes 3 s, while the server starts; the tracker needs it)
+            import mlflow  # noqa: F401  (takes a second, while the server starts; the tracker needs it)
 
+            imports.close()
             wait()
 
         yield ready

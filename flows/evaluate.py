@@ -52,7 +52,7 @@ def _measure(evaluation: Evaluation, again: bool) -> tuple[Path, dict[str, Any]]
         for node in run.nodes:
             tasks.stage(run, node.name)
     sealed = run.sealed[f"evaluate.{_last(evaluation)}"]
-    return sealed.path, scores.report(run.report(), evaluation, sealed.path, Settings())
+    return sealed.path, scores.report(run.outcome, evaluation, sealed.path, Settings())
 
 
 def _last(evaluation: Evaluation) -> str:

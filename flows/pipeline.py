@@ -30,5 +30,5 @@ def pipeline(recipe: Recipe, start: str | None = None, until: str | None = None)
             tasks.upload(run)
             tasks.verify(run)
             tasks.register(run)
-    publish.whole(run, summary.markdown(run.report()))
-    return run.report()
+    publish.whole(run, summary.markdown(run.outcome))
+    return run.outcome

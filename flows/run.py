@@ -55,7 +55,8 @@ class Registration:
 
 
 class Run:
-    """State of one run. A context manager: leaving it writes the report and ends the tracking, whatever happened.
+    """State of one run. A context manager: leaving it writes the report, which is its ``outcome`` then, and ends the tracking,
+    whatever happened.
 
     Args:
         start: stage that runs again with all that follows from it, also if it is cached.
@@ -87,6 +88,7 @@ class Run:
         self.upload: Upload | None = None
         self.registration: Registration | None = None
         self.error: BaseException | None = None
+        self.outcome: dict[str, Any] = {}
         self.prefect_id: str | None = None
         self._aside = ThreadPoolExecutor(1, "lapidar-publish")
 
@@ -111,7 +113,7 @@ class Run:
         self.seconds = round(time.perf_counter() - self._began, 3)
         self.peak_rss_mb = self.memory.stop()
         try:
-            content = self.report()
+            content = self.outcome = report.build(self)
             (self.folder / "report.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
             self.tracker.artifact("report.json", self.folder / "report.json")
             self._headline(content)
@@ -205,10 +207,6 @@ class Run:
             "time": time.time(),
             "run": self.id,
         }
-
-    def report(self) -> dict[str, Any]:
-        """The run as one JSON-ready document."""
-        return report.build(self)
 
 
 def killed_runs(settings: Settings, living: str) -> list[dict[str, Any]]:

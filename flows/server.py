@@ -15,12 +15,16 @@ import sys
 import threading
 import time
 import urllib.request
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from components.errors import LapidarError
+from components.importing import uncollected
 from components.settings import Settings
 
 _START_SECONDS = 120
+_NICE = 10
 _IDLE = ["CANCELLATION_CLEANUP", "CLEANUP_RECONCILER", "FOREMAN", "LATE_RUNS"]
 _IDLE += ["PAUSE_EXPIRATIONS", "REPOSSESSOR", "SCHEDULER", "TRIGGERS"]
 """Services of Prefect's server that have nothing to do where nothing is scheduled; their loops would take time from training."""
@@ -171,14 +175,25 @@ def _leave_with(pipe: BinaryIO) -> None:
     os._exit(0)
 
 
+def _stand_back() -> None:
+    """Training goes first: a thread of it that waits holds up all the others. Linux groups processes by session and shares the
+    cores among the groups, so that a nice value counts only inside one; this process has a session of its own.
+    """
+    os.nice(_NICE)
+    with suppress(OSError):  # not every kernel groups
+        Path("/proc/self/autogroup").write_text(str(_NICE))
+
+
 def main() -> None:
     """Body of the server's process: ``python -m flows.server FD`` with a listening socket and a pipe as standard input."""
     threading.Thread(target=_leave_with, args=(sys.stdin.buffer,), daemon=True).start()
-    os.nice(10)  # training goes first: a thread of it that waits holds up all the others
-    import uvicorn
+    _stand_back()
+    with uncollected():
+        import uvicorn
 
+        served = app()
     listener = socket.socket(fileno=int(sys.argv[1]))
-    config = uvicorn.Config(app(), log_level="error", lifespan="on")
+    config = uvicorn.Config(served, log_level="error", lifespan="on")
     uvicorn.Server(config).run(sockets=[listener])
 
 
