@@ -1,5 +1,10 @@
 """The errors that Lapidar raises on purpose. Each message names the value, the place and the remedy."""
 
+from __future__ import annotations
+
+import errno
+import sqlite3
+
 
 class LapidarError(Exception):
     """A failure with a message that is meant for the user. The command line exits with 1."""
@@ -19,3 +24,13 @@ class StageKilled(StageFailed):
 
 class ParityError(LapidarError):
     """A model after a hand-over isn't the model before it."""
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether an error says that there is no room left: the operating system's, SQLite's (also inside SQLAlchemy's), or that of
+    a library (safetensors, torch) that only repeats the sentence.
+    """
+    cause = getattr(error, "orig", error)
+    if isinstance(cause, OSError):
+        return cause.errno in (errno.ENOSPC, errno.EDQUOT)
+    return getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or "No space left" in str(error)

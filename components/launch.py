@@ -8,7 +8,6 @@ and what it writes is the output. The first that fails ends them all.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import multiprocessing
 import os
@@ -26,7 +25,7 @@ from typing import Any
 
 from components import events, methods
 from components.artifacts import Inputs
-from components.errors import InputError, LapidarError, StageFailed, StageKilled
+from components.errors import InputError, LapidarError, StageFailed, StageKilled, disk_is_full
 from components.main_module import main_hidden
 
 _PR_SET_PDEATHSIG = 1
@@ -277,13 +276,12 @@ def _run_stage(job: Job, number: int) -> None:
 
 
 def _failure(error: BaseException, job: Job) -> dict[str, Any]:
-    """What the parent is told of an exception. A full disk shows in many forms: safetensors and torch have errors of their own."""
+    """What the parent is told of an exception. A full disk shows in many forms, some of which only its free space tells."""
     if isinstance(error, LapidarError):
         kind = InputError if isinstance(error, InputError) else type(error)  # also what derives from it: an endpoint's failure
         return {"error": kind.__name__, "message": str(error)}
     free = shutil.disk_usage(job.work).free
-    said = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    if said or "No space left" in str(error) or free < _FULL_BYTES:
+    if disk_is_full(error) or free < _FULL_BYTES:
         message = f"the disk of {job.work} is full ({free >> 20} MiB free); make room and run again, finished stages are kept"
         return {"error": InputError.__name__, "message": message}
     return {"error": type(error).__name__, "message": f"{type(error).__name__}: {error}"}

@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or wrong input, 3 done but the gate 
 
 from __future__ import annotations
 
-import errno
 import gc
 import logging
 import sys
@@ -13,7 +12,7 @@ import sys
 import typer
 from typer._click.exceptions import ClickException  # typer brings a click of its own and doesn't export its errors
 
-from components.errors import InputError, LapidarError
+from components.errors import InputError, LapidarError, disk_is_full
 from flows import output
 from flows.cli_accounts import accounts
 from flows.cli_data import data
@@ -65,13 +64,11 @@ def _run(as_json: bool) -> int:
     except (KeyboardInterrupt, typer.Abort):
         _fail(as_json, "Interrupted", "interrupted; finished stages are kept, run again to go on")
         return 1
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            place = f" ({error.filename})" if error.filename else ""
+    except Exception as error:
+        if disk_is_full(error):
+            place = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
             _fail(as_json, "InputError", f"the disk is full{place}; make room and run again, finished stages are kept")
             return 2
-        return _unexpected(as_json, error)
-    except Exception as error:
         return _unexpected(as_json, error)
 
 

@@ -33,6 +33,8 @@ from flows.memory import PeakMemory
 from flows.progress import Status
 from flows.registration import Upload
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Step:
@@ -118,9 +120,10 @@ class Run:
             self.tracker.artifact("report.json", self.folder / "report.json")
             self._headline(content)
             self.tracker.end(status="finished" if error is None else "failed", seconds=self.seconds)
-        except OSError:
-            if error is None:  # on a full disk, what went wrong first is what the user has to hear
+        except Exception as lost:
+            if error is None:
                 raise
+            logger.warning("the report of a failed run couldn't be written: %s", lost)  # what went wrong first has to be heard
         finally:
             self.tracker.close()
             logging.getLogger().removeHandler(self._log)

@@ -26,10 +26,9 @@ import psutil
 import yaml
 
 from components.data.tracked import Tracked, parse
-from components.errors import InputError, LapidarError
+from components.errors import InputError, LapidarError, disk_is_full
 from components.settings import Settings
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 log = logging.getLogger(__name__)
 
 
@@ -153,7 +152,7 @@ def disk_errors(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if disk_is_full(error):
             raise InputError(f"the disk of {place} is full; free some space and run again") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise InputError(f"{error.filename or place} can't be written ({error.strerror}); change its permissions") from error

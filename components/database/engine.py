@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_u
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
-from components.errors import InputError, LapidarError
+from components.errors import InputError, LapidarError, disk_is_full
 from components.settings import Settings
 
 HEAD = "0004"
@@ -46,7 +46,7 @@ def open_database(settings: Settings) -> Database:
     """The database of ``settings.database_url``, else ``lapidar.db`` in the home, migrated.
 
     Raises:
-        InputError: if the URL is none, or its driver isn't installed.
+        InputError: if the URL is none, its driver isn't installed, or its disk is full.
         LapidarError: if the server doesn't answer.
 
     """
@@ -64,6 +64,8 @@ def open_database(settings: Settings) -> Database:
     try:
         migrate(engine)
     except DBAPIError as error:  # each driver has errors of its own for a server that is down, or a wrong password
+        if disk_is_full(error):
+            raise InputError(f"the disk of the database {_shown(url)} is full; make room and run again") from error
         raise LapidarError(f"the database {_shown(url)} doesn't answer or refuses: {error.orig}") from error
     return Database(engine)
 

@@ -139,6 +139,28 @@ def test_a_registry_that_loses_weights_fails_the_run_and_makes_no_version(home: 
     assert [stage["name"] for stage in again["stages"] if stage["status"] == "ran"] == ["verify", "register"]
 
 
+NO_REPORT = """
+from components.errors import InputError, LapidarError
+from flows import report, tasks
+
+def dataset(run):
+    raise InputError("what went wrong first")
+
+def build(run):
+    raise LapidarError("what the report failed of")
+
+tasks.dataset, report.build = dataset, build
+"""
+
+
+def test_what_went_wrong_first_is_heard_although_the_report_fails_too(home: Any) -> None:
+    process = home.start(code=NO_REPORT)
+    process.communicate(timeout=300)
+    assert process.returncode == 2, home.said
+    assert "lapidar: what went wrong first" in home.said
+    assert "what the report failed of" not in home.said
+
+
 @pytest.fixture
 def small_home(home: Any) -> Iterator[Any]:
     """A home on a small disk of its own."""
