@@ -1,12 +1,13 @@
 """Kills processes at random moments of register, promote and roll back, and says what was wrong afterwards.
 
-``python registry_kills.py HOME KILLS SEED`` forks its processes from one that has all imports done, and lets each fourth one end,
-so that there is always something to promote and to roll back. Prints a JSON document: how many were killed before their end,
-and every alias or log that was wrong at any moment.
+``python registry_kills.py HOME KILLS SEED`` forks its processes from one that has done all of it once and holds no connection, so
+that each begins at once, and lets each fourth one end, so that there is always something to promote and to roll back. Prints a
+JSON document: how many were killed before their end, and every alias or log that was wrong at any moment.
 """
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import os
@@ -19,6 +20,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+os.environ["MLFLOW_SQLALCHEMYSTORE_POOLCLASS"] = "NullPool"  # a connection doesn't outlive its transaction, nor a fork
 
 import mlflow
 import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
@@ -94,18 +97,16 @@ def checked(registry: Registry, mend: bool) -> list[str]:
     return looked_at(registry) + (mended(registry) if mend else [])
 
 
-def forked(home: Settings, action: Callable[[Registry], Any], seconds: float | None = None) -> tuple[bool, list[str], float]:
-    """(killed before its end, what the action returned, its seconds), in a forked process that has a connection.
+def forked(registry: Registry, action: Callable[[Registry], Any], seconds: float | None = None) -> tuple[bool, list[str], float]:
+    """(killed before its end, what the action returned, its seconds), in a forked process.
 
     Args:
-        seconds: when it is killed, from the moment at which it is connected.
+        seconds: when it is killed, from the moment at which it begins.
     """
     read, write = os.pipe()
     if (pid := os.fork()) == 0:
         os.close(read)
         try:
-            registry = Registry(home)
-            _ = registry._connection, registry._database
             os.write(write, b" ")
             found = action(registry) or []
         except BaseException:
@@ -127,21 +128,27 @@ def forked(home: Settings, action: Callable[[Registry], Any], seconds: float | N
 def main(home: Settings, kills: int, seed: int) -> dict[str, Any]:
     rng, wrong, killed = random.Random(seed), [], {"register": 0, "promote": 0, "rollback": 0}
     actions: dict[str, Callable[[Registry, str], None]] = {"register": register, "promote": promote, "rollback": rollback}
-    longest = {}
+    longest: dict[str, float] = {}
+    registry = Registry(home)
+    for action in actions.values():
+        action(registry, DIGESTS[0])
+    wrong += checked(registry, True)
+    registry._database.engine.dispose()
+    gc.freeze()
     for digest in DIGESTS[:3]:  # what the first ones do is shorter: nothing is there yet to be promoted over or rolled back to
         for name, action in actions.items():
-            _, said, longest[name] = forked(home, lambda registry, action=action, digest=digest: action(registry, digest))
+            _, said, longest[name] = forked(registry, lambda registry, action=action, digest=digest: action(registry, digest))
             wrong += said
     for turn in itertools.count():
         if sum(killed.values()) >= kills or len(wrong) >= 20:
             break
         name, digest, mend = rng.choice(list(actions)), rng.choice(DIGESTS), rng.random() < 0.5  # not in the fork, which has a copy
         seconds = rng.uniform(0, 1) * longest[name] if turn % 4 else None
-        was_killed, said, _ = forked(home, lambda registry, name=name, digest=digest: actions[name](registry, digest), seconds)
+        was_killed, said, _ = forked(registry, lambda registry, name=name, digest=digest: actions[name](registry, digest), seconds)
         killed[name] += was_killed
-        wrong += said + forked(home, lambda registry, mend=mend: checked(registry, mend))[1]
-    wrong += forked(home, mended)[1]
-    with Registry(home)._database.read() as session:
+        wrong += said + forked(registry, lambda registry, mend=mend: checked(registry, mend))[1]
+    wrong += forked(registry, mended)[1]
+    with registry._database.read() as session:
         lines = len(audit.entries(session, "local"))
     return {"killed": killed, "wrong": wrong, "seconds": longest, "lines": lines}
 
