@@ -109,11 +109,11 @@ class Home:
             time.sleep(0.1)
         return found
 
-    def versions(self) -> list[Any]:
+    def versions(self, name: str = "tiny") -> list[Any]:
         """Registered versions, newest first."""
         from components.registry import Registry
 
-        return Registry(Settings(home=self.path)).list_versions("tiny")
+        return Registry(Settings(home=self.path)).list_versions(name)
 
 
 @pytest.fixture

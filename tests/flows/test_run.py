@@ -127,15 +127,16 @@ Registry.upload = upload
 """
 
 
-def test_a_registry_that_loses_weights_fails_the_run_and_makes_no_version(home: Any) -> None:
+def test_a_registry_that_loses_weights_fails_the_run_and_makes_no_version(finished: Finished) -> None:
     """What MLflow's flavor does to an adapter over a local base: renamed keys, which load as freshly initialised weights."""
-    failed = home.run(code=LOSES_WEIGHTS, expected=1)
+    home, _ = finished
+    failed = home.run("register.name=other", code=LOSES_WEIGHTS, expected=1)
     assert "isn't shown to be the trained model" in home.said
     assert failed["error"]["type"] == "ParityError"
-    assert home.versions() == []
-    again = home.run()
+    assert home.versions("other") == []
+    again = home.run("register.name=other")
     assert again["version"]["version"] == "1"
-    assert [version.version for version in home.versions()] == ["1"]
+    assert [version.version for version in home.versions("other")] == ["1"]
     assert [stage["name"] for stage in again["stages"] if stage["status"] == "ran"] == ["verify", "register"]
 
 
