@@ -43,7 +43,7 @@ class FileConfig(_import.SplitConfig):
         split: which split of a dataset on disk that holds several.
     """
 
-    path: str
+    path: str = Field(min_length=1)
     format: Literal["auto", "jsonl", "csv", "parquet", "dataset"] = "auto"
     split: str | None = None
 
