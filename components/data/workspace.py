@@ -96,7 +96,7 @@ class Workspace:
         if done.returncode == 0:
             return done.stdout
         said = " ".join((done.stderr or done.stdout).split())[-600:]
-        if "No space left on device" in said or "Disk quota exceeded" in said:
+        if any(os.strerror(number) in said for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
             raise InputError(f"the disk of {self.root} is full (dvc {arguments[0]}); free some space and run again")
         raise LapidarError(f"`dvc {' '.join(arguments)}` failed in {self.root}: {said}")
 
