@@ -58,6 +58,12 @@ def parse(content: bytes, place: str) -> Tracked:
     Raises:
         InputError: if it isn't one, naming ``place``.
     """
+    if b"<<<<<<<" in content:
+        name = Path(place).name
+        raise InputError(
+            f"{place} holds two versions, a merge that isn't finished; take one of them with `git checkout --ours {name}` or "
+            f"`git checkout --theirs {name}`"
+        )
     try:
         loaded = yaml.safe_load(content)
         out = loaded["outs"][0]

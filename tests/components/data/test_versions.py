@@ -185,7 +185,6 @@ def test_an_input_file_that_changes_makes_a_new_version(tmp_path: Path, settings
     [
         "",
         "outs: []\n",
-        "<<<<<<< ours\nouts:\n=======\n",
         "outs:\n- md5: nonsense\n  path: data\n",
         "outs:\n- md5: 826bc1662348de9fd3c7069c975fdf8e.dir\n  path: data\n",
     ],
@@ -273,6 +272,48 @@ def test_changed_rows_are_found_by_id(built: DatasetRef, settings: Settings, pro
     assert changed.before == {**rows[0], "completion": before}
     [removed] = diff.rows("HEAD", "workspace", "sft", "removed", settings, project)
     assert (removed.id, removed.before, removed.after) == (rows[-1]["id"], rows[-1], None)
+
+
+def test_rows_without_an_id_and_ids_that_stand_twice_are_all_counted(
+    built: DatasetRef, settings: Settings, project: Path, commit: Callable[[str], str]
+) -> None:
+    commit("data")
+    path = project / "data" / "sft.jsonl"
+    first, _, *others = path.read_bytes().splitlines(keepends=True)
+    bare = b"".join(json.dumps({"prompt": f"q{n}", "completion": "a"}).encode() + b"\n" for n in (1, 2, 2))
+    path.write_bytes(first + first + b"".join(others) + bare)
+    sft = diff.diff("HEAD", "workspace", settings, project)["splits"]["sft"]
+    assert (sft["added"], sft["removed"], sft["changed"], sft["unchanged"]) == (4, 1, 0, 59)
+    assert sft["samples"]["added"] == [json.loads(first), *({"prompt": f"q{n}", "completion": "a"} for n in (1, 2))]
+    assert len(diff.rows("HEAD", "workspace", "sft", "added", settings, project)) == 4
+
+
+def test_the_workspace_is_known_by_its_md5_also_where_no_cache_has_it(
+    built: DatasetRef, settings: Settings, project: Path, commit: Callable[[str], str]
+) -> None:
+    commit("data")
+    with (project / "data" / "sft.jsonl").open("ab") as file:
+        file.write(b'{"prompt": "q", "completion": "a"}\n')
+    md5 = folder_md5(project / "data").md5
+    assert diff.diff("HEAD", md5[:10], settings, project)["splits"]["sft"]["added"] == 1
+
+
+def test_a_commit_with_half_a_merge_is_left_out(
+    built: DatasetRef,
+    small: Make,
+    settings: Settings,
+    project: Path,
+    commit: Callable[[str], str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    good, file = commit("good"), project / "data.dvc"
+    text = file.read_text()
+    file.write_text(f"<<<<<<< HEAD\n{text}=======\n{text}>>>>>>> theirs\n")
+    bad = commit("bad")
+    with pytest.raises(InputError, match=r"data\.dvc holds two versions, .* `git checkout --ours data\.dvc`"):
+        versions.ensure(small(path="data"), settings, project)
+    assert [v.name for v in diff.versions(settings, project)] == ["workspace", good[:12]]
+    assert f"left out: data.dvc of {bad[:12]}" in caplog.text
 
 
 def test_diff_fetches_what_only_the_remote_has(
