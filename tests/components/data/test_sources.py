@@ -193,6 +193,11 @@ def make(kind: str, path: Path) -> Path:
     return path
 
 
+def make_folder(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path
+
+
 def table(columns: dict[str, Any], path: Path) -> None:
     import pyarrow
     from pyarrow import parquet
@@ -370,6 +375,30 @@ def test_wrong_split_of_a_dataset_names_those_there_are(tmp_path: Path, settings
 def test_hub_takes_only_a_pinned_commit() -> None:
     with pytest.raises(ValueError, match="revision"):
         hub.Config.model_validate({"id": "a/b", "revision": "main", "tables": {"sft": {"split": "train"}}})
+
+
+def test_neither_a_folder_nor_another_commit_takes_the_place_of_the_pinned_one(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    def failed(commit: str, out: str) -> str:
+        tables = {"sft": {"split": "train"}}
+        return failure(
+            hub.Config.model_validate({"id": "some/set", "revision": commit, "tables": tables}), tmp_path / out, settings
+        )
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    records.write(make_folder(tmp_path / "some" / "set") / "train.jsonl", [{"prompt": "a", "completion": "b"}])
+    assert f"{tmp_path / 'some' / 'set'} would be read in place of the hub's some/set at" in failed("1" * 40, "a")
+    # what an earlier fetch of commit 1… left in its cache, and in the one that all commits share
+    for cache in (settings.root / "hub" / ("1" * 40), tmp_path / "shared"):
+        datasets.load_dataset("some/set", split="train", cache_dir=str(cache))
+        (cache / "set").rename(cache / "some___set")
+    (tmp_path / "some").rename(tmp_path / "elsewhere")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "shared")
+    assert "can't be fetched" in failed("2" * 40, "b")
 
 
 def test_hub_out_of_reach_says_what_is_missing(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
