@@ -23,7 +23,7 @@ from components.data import checks, prepare, private
 from components.data.checks import DATA
 from components.data.tracked import Tracked, folder_md5
 from components.data.workspace import Workspace
-from components.errors import LapidarError
+from components.errors import InputError, LapidarError
 from components.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -86,13 +86,16 @@ def build(source: MethodConfig, settings: Settings, project: Path) -> Built:
     """Makes a version: the project's, anew, where the source says ``path: data`` in a DVC project; else a private one.
 
     Raises:
-        InputError: if source files or rows are wrong.
+        InputError: if source files or rows are wrong, or ``data`` is no folder of its own.
         LapidarError: if DVC fails, or the version is built and can't be pushed.
     """
     source = prepare.pinned(source, settings)
     if getattr(source, "path", None) is None or not (project / ".dvc").is_dir():
         before = find(source, settings, project)
         return Built(private.ensure(source, settings), before is None)
+    if (place := project / DATA).is_symlink() or (place.exists() and not place.is_dir()):
+        what = f"a link to {place.readlink()}" if place.is_symlink() else "a file"
+        raise InputError(f"{place} is {what}, and a version is a folder that DVC replaces as a whole; move it away and build again")
     home, made_from = Workspace(project, settings), prepare.source_settings(source)
     with home.locked(), home.scratch() as part:
         prepare.build(source, part, settings)

@@ -121,6 +121,24 @@ def test_data_that_does_not_match_is_refused_and_build_saves_it(
     assert (again.replaced / "notes.txt").read_text() == "my own"
 
 
+def test_data_that_is_no_folder_of_its_own_is_left_alone(
+    built: DatasetRef, small: Make, settings: Settings, project: Path, tmp_path: Path
+) -> None:
+    place = project / "data"
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    assert versions.ensure(small(path="data"), settings, project).md5 == built.md5
+    with pytest.raises(InputError, match=rf"data is a link to {tmp_path / 'elsewhere'}, .* move it away and build again"):
+        versions.build(small(path="data", sft=70), settings, project)
+    assert place.is_symlink()
+    assert (tmp_path / "elsewhere" / "sft.jsonl").exists()
+    place.unlink()
+    place.write_text("mine")
+    with pytest.raises(InputError, match="data is a file"):
+        versions.build(small(path="data"), settings, project)
+    assert place.read_text() == "mine"
+
+
 def test_other_settings_make_a_private_version(built: DatasetRef, small: Make, settings: Settings, project: Path) -> None:
     ref = versions.ensure(small(path="data", seed=5), settings, project)
     assert ref.repository == settings.data
