@@ -151,7 +151,7 @@ def store(name: str, found: Source, given: Path, rows: Iterable[Record], solved:
         home.root.mkdir(exist_ok=True)
     with home.locked():
         if not (home.root / ".dvc" / "config").exists():
-            home.run("init", "--no-scm", "-q", "-f")
+            home.run("init", "--no-scm", "-f")
         with home.scratch() as part:
             record = lay_out(part, name, made, found, given)
             before, now = home.tracked(name), folder_md5(part)

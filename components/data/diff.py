@@ -154,7 +154,7 @@ def content(name: str, settings: Settings, project: Path) -> Iterator[tuple[str,
     with tempfile.TemporaryDirectory(dir=settings.root) as scratch:
         try:
             with home.locked():
-                home.run("get", "-q", ".", DATA, "--rev", revision, "-o", f"{scratch}/{DATA}")
+                home.run("get", ".", DATA, "--rev", revision, "-o", f"{scratch}/{DATA}")
         except LapidarError as error:
             raise InputError(f"version {name} (md5 {md5}) can't be fetched from {home.remote()}: {error}") from error
         yield md5, {path.name: path for path in (Path(scratch) / DATA).iterdir()}

@@ -23,7 +23,7 @@ def ensure(source: MethodConfig, settings: Settings) -> DatasetRef:
         home.root.mkdir(exist_ok=True)
     with home.locked():
         if not (home.root / ".dvc" / "config").exists():
-            home.run("init", "--no-scm", "-q", "-f")
+            home.run("init", "--no-scm", "-f")
         known = home.tracked(name)
         if known is None or not (home.root / name).is_dir():
             shutil.rmtree(home.root / name, ignore_errors=True)  # without a .dvc file: left by a killed process

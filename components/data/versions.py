@@ -186,7 +186,7 @@ def _restore(home: Workspace, source: MethodConfig) -> None:
     if cached or remote is not None:
         _intent(home).write_text(json.dumps({"md5": known.md5, "restoring": True}), encoding="utf-8")
         try:
-            home.run("checkout" if cached else "pull", "-q", "data.dvc")
+            home.run("checkout" if cached else "pull", "data.dvc")
             return
         except LapidarError as error:
             if cached:
@@ -199,7 +199,7 @@ def _restore(home: Workspace, source: MethodConfig) -> None:
         prepare.build(source, part, home.settings)
         checks.compare(folder_md5(part), known, home.root / "data.dvc")
         part.rename(home.root / DATA)
-    home.run("commit", "-q", "-f", "data.dvc")  # into the cache, so that a later push has it
+    home.run("commit", "-f", "data.dvc")  # into the cache, so that a later push has it
 
 
 def _set_aside(home: Workspace, present: Tracked | None) -> Path | None:
@@ -225,7 +225,7 @@ def _push(home: Workspace) -> str | None:
     if (remote := home.remote()) is None:
         return None
     try:
-        home.run("push", "-q", "data.dvc")
+        home.run("push", "data.dvc")
     except LapidarError as error:
         raise LapidarError(f"the version is built and kept here, but not pushed to {remote}: {error}; run `dvc push`") from error
     return remote

@@ -95,7 +95,7 @@ class Workspace:
         )
         if done.returncode == 0:
             return done.stdout
-        said = " ".join((done.stderr or done.stdout).split())[-600:]
+        said = " ".join((done.stderr or done.stdout).rpartition("ERROR: ")[2].partition("Having any troubles?")[0].split())[-600:]
         if any(os.strerror(number) in said for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
             raise InputError(f"the disk of {self.root} is full (dvc {arguments[0]}); free some space and run again")
         raise LapidarError(f"`dvc {' '.join(arguments)}` failed in {self.root}: {said}")
@@ -107,7 +107,7 @@ class Workspace:
 
     def track(self, name: str, source: dict[str, Any]) -> Tracked:
         """Puts a folder's content into the cache and names it in ``<name>.dvc``, with the settings it was made from."""
-        self.run("add", "-q", name)
+        self.run("add", name)
         path = self.root / f"{name}.dvc"
         content = yaml.safe_load(path.read_bytes())
         content["meta"] = {**(content.get("meta") or {}), "source": source}
