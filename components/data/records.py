@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import stat
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -132,21 +133,33 @@ def place(number: int, path: Path) -> str:
     return f"row {number} of {path.name}"
 
 
+def is_folder(path: Path) -> bool:
+    """Whether a path leads to a folder; one that is too long leads nowhere."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def refuse_pointer(path: Path) -> None:
     """Refuses what can't be data whatever its format: a missing file, an empty one, a Git LFS pointer.
 
     Raises:
         InputError: with the remedy.
     """
-    if path.is_dir():
+    if is_folder(path):
         raise InputError(f"{path} is a folder; expected a file")
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path} is a pipe or a device, which can't be read twice; write its content into a file")
         with path.open("rb") as file:
             head = file.read(len(_LFS))
     except FileNotFoundError as error:
         raise InputError(f"{path} doesn't exist (looked from {Path.cwd()}); correct the path") from error
     except OSError as error:
-        raise InputError(f"{path} can't be read ({error.strerror}); check its permissions") from error
+        raise InputError(f"{path} can't be read ({error.strerror}); check the path and its permissions") from error
+    except ValueError as error:
+        raise InputError(f"{str(path)!r} is no path ({error}); correct it") from error
     if head == _LFS:
         raise InputError(f"{path} is a Git LFS pointer, not data; run `git lfs pull` in its repository")
     if not head:

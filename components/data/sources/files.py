@@ -65,7 +65,7 @@ def files(config: Config, settings: Settings) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for split in config.files.values():
         path = Path(split.path)
-        if path.is_dir():
+        if records.is_folder(path):
             found |= {f"{split.path}/{f.relative_to(path)}": f for f in sorted(path.rglob("*")) if f.is_file()}
         else:
             found[split.path] = path
@@ -100,7 +100,7 @@ def read(config: FileConfig, path: Path) -> Iterator[Record]:
 def _format(config: FileConfig, path: Path) -> Format:
     if config.format != "auto":
         return config.format
-    if path.is_dir():
+    if records.is_folder(path):
         return "dataset"
     ending = path.suffix.lower()
     suffix = Path(path.stem).suffix.lower() if ending == ".gz" else ending

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,10 @@ def test_wrong_file_is_named(tmp_path: Path, content: bytes, said: str) -> None:
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     assert "no.jsonl doesn't exist" in failure(tmp_path / "no.jsonl")
     assert "is a folder; expected a file" in failure(tmp_path)
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    assert "pipe.jsonl is a pipe or a device" in failure(tmp_path / "pipe.jsonl")
+    assert "can't be read (File name too long)" in failure(tmp_path / ("a" * 300))
+    assert "is no path (embedded null byte)" in failure(tmp_path / "a\0b")
 
 
 @pytest.mark.parametrize("packed", [False, True])
