@@ -29,6 +29,7 @@ from components.data.tracked import Tracked, parse
 from components.errors import InputError, LapidarError, disk_is_full
 from components.settings import Settings
 
+_FULL = (*map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)), "database or disk is full")
 log = logging.getLogger(__name__)
 
 
@@ -96,7 +97,7 @@ class Workspace:
         if done.returncode == 0:
             return done.stdout
         said = " ".join((done.stderr or done.stdout).rpartition("ERROR: ")[2].partition("Having any troubles?")[0].split())[-600:]
-        if any(os.strerror(number) in said for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
+        if any(text in done.stderr for text in _FULL):
             raise InputError(f"the disk of {self.root} is full (dvc {arguments[0]}); free some space and run again")
         raise LapidarError(f"`dvc {' '.join(arguments)}` failed in {self.root}: {said}")
 

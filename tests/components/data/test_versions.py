@@ -422,6 +422,19 @@ def test_two_processes_at_once_make_one_private_version(small: Make, settings: S
     assert len(list(settings.data.glob("[!.]*.dvc"))) == 1
 
 
+def test_a_disk_that_is_full_for_dvc_is_named(small: Make, tmp_path: Path) -> None:
+    """DVC keeps hashes in SQLite, which has a sentence of its own for it."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)], capture_output=True).returncode:
+        pytest.skip("mounting a small tmpfs needs root")
+    try:
+        with pytest.raises(InputError, match=r"the disk of .* is full"):
+            versions.ensure(small(), Settings(home=folder / "home"), tmp_path)
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
 def test_a_full_disk_is_named(small: Make, settings: Settings, project: Path) -> None:
     """A file size limit stands for the full disk: the kernel refuses the write in the same place."""
     code = (
