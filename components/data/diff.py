@@ -73,15 +73,12 @@ def versions(settings: Settings, project: Path) -> list[Version]:
         content = git.show(project, commit.hash, "data.dvc")
         if content is None:  # a commit may have removed the file
             continue
-        try:
-            known = parse(content, f"data.dvc of {commit.hash[:12]}")
-        except InputError as error:
-            log.warning("left out: %s", error)
-        else:
+        if (known := _parsed(content, f"data.dvc of {commit.hash[:12]}")) is not None:
             cached = home.cached(known.md5) is not None
             found.append(_version(commit.hash[:12], "git", known, cached, commit.date, commit.subject))
     for path in sorted(settings.data.glob("[!.]*.dvc")) if settings.data.is_dir() else []:
-        known = parse(path.read_bytes(), str(path))
+        if (known := _parsed(path.read_bytes(), str(path))) is None:
+            continue
         cached = path.with_suffix("").is_dir() or private.cached(known.md5) is not None
         found.append(_version(path.stem, "private", known, cached))
     return found
@@ -121,6 +118,15 @@ def rows(
         wanted = _compared(old, new)[kind][offset : offset + limit]
         was, now = _picked(old, wanted), _picked(new, wanted)
         return [Change(name, was.get(name), now.get(name)) for name in wanted]
+
+
+def _parsed(content: bytes, place: str) -> Tracked | None:
+    """What a ``.dvc`` file names; of a broken one it is said that it is left out."""
+    try:
+        return parse(content, place)
+    except InputError as error:
+        log.warning("left out: %s", error)
+        return None
 
 
 def _version(

@@ -74,7 +74,9 @@ def parse(content: bytes, place: str) -> Tracked:
         return Tracked(md5, int(out.get("size", 0)), int(out.get("nfiles", 1)), source)
     except (yaml.YAMLError, KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         said = " ".join(str(error).split())
-        raise InputError(f"{place} names no DVC folder ({said}); restore it with `git checkout {Path(place).name}`") from error
+        own = Path(place).name.startswith("data.dvc")
+        remedy = "restore it with `git checkout data.dvc`" if own else "delete it, and what it names is made again"
+        raise InputError(f"{place} names no DVC folder ({said}); {remedy}") from error
 
 
 def _md5(data: bytes = b"") -> Any:

@@ -77,6 +77,8 @@ def find(source: MethodConfig, settings: Settings, project: Path) -> DatasetRef 
     home, name = _project(source, settings, project), DATA
     if home is None:
         home, name = Workspace(settings.data, settings), private.name_of(source, settings)
+        if private.tracked(home, name) is None:
+            return None
     if not (home.root / name).is_dir() or home.tracked(name) is None:
         return None
     return checks.checked(home, name)

@@ -185,6 +185,15 @@ def test_a_tampered_private_version_is_refused(small: Make, settings: Settings, 
     assert versions.ensure(small(), settings, tmp_path) == ref
 
 
+def test_a_private_version_with_a_torn_dvc_file_is_made_again(small: Make, settings: Settings, tmp_path: Path) -> None:
+    ref = versions.ensure(small(), settings, tmp_path)
+    (settings.data / f"{ref.path.name}.dvc").write_text("outs:\n- md5: 82")
+    assert diff.versions(settings, tmp_path) == []
+    assert versions.find(small(), settings, tmp_path) is None
+    assert versions.ensure(small(), settings, tmp_path) == ref
+    assert [v.md5 for v in diff.versions(settings, tmp_path)] == [ref.md5]
+
+
 def test_an_input_file_that_changes_makes_a_new_version(tmp_path: Path, settings: Settings) -> None:
     from components.data.sources.files import Config as Files
 
