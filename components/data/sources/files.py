@@ -61,12 +61,12 @@ class Config(SourceConfig):
 
 
 def files(config: Config, settings: Settings) -> dict[str, Path]:
-    """Every file that is read, by its path as the recipe has it."""
+    """Every file that is read, by its path as the recipe has it; an empty one in a folder (``.gitkeep``) holds nothing."""
     found: dict[str, Path] = {}
     for split in config.files.values():
         path = Path(split.path)
         if records.is_folder(path):
-            found |= {f"{split.path}/{f.relative_to(path)}": f for f in sorted(path.rglob("*")) if f.is_file()}
+            found |= {f"{split.path}/{f.relative_to(path)}": f for f in sorted(path.rglob("*")) if f.is_file() and f.stat().st_size}
         else:
             found[split.path] = path
     return found

@@ -190,6 +190,7 @@ def make(kind: str, path: Path) -> Path:
         data = Dataset.from_list(ROWS)
         (DatasetDict(train=data, test=data) if kind == "datasetdict" else data).save_to_disk(str(path / "saved"))
         path = path / "saved"
+        (path / ".gitkeep").touch()
     return path
 
 
