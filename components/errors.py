@@ -27,10 +27,10 @@ class ParityError(LapidarError):
 
 
 def disk_is_full(error: BaseException) -> bool:
-    """Whether an error says that there is no room left: the operating system's, SQLite's (also inside SQLAlchemy's), or that of
-    a library (safetensors, torch) that only repeats the sentence.
+    """Whether an error says that there is no room left: the operating system's (that of a quota or of a limit on files too),
+    SQLite's (also inside SQLAlchemy's), or that of a library (safetensors, torch) that only repeats the sentence.
     """
     cause = getattr(error, "orig", error)
     if isinstance(cause, OSError):
-        return cause.errno in (errno.ENOSPC, errno.EDQUOT)
+        return cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or "No space left" in str(error)

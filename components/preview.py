@@ -80,7 +80,8 @@ def preview(recipe: Recipe, data: DatasetRef, tokenizer: Any) -> Preview | None:
         longest, left_out = max(longest, len(row.input_ids)), left_out + (limit is not None and len(row.input_ids) > limit)
     checked = min(CHECKED, data.splits[name].rows)
     if left_out == checked:
-        raise InputError(f"every row of {file.name} is longer than {limit} tokens (the longest has {longest}); raise max_length")
+        setting = "max_prompt_length" if name == "prompts" else "max_length"
+        raise InputError(f"every row of {file.name} is longer than {limit} tokens (the longest has {longest}); raise {setting}")
     return Preview(name, [marked(tokenizer, row) for row in rows], checked, longest, left_out, limit)
 
 

@@ -20,7 +20,7 @@ import re
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -205,6 +205,8 @@ def parse(
         raw = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InputError(f"{path} isn't valid YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise InputError(f"{path} is nested too deep; a recipe has a handful of levels") from error
     if node is None or not isinstance(raw, dict):
         raise InputError(f"{path} holds no recipe: expected 'name:', 'data:', … at the top level")
     _check_duplicate_keys(node, path)
@@ -254,8 +256,11 @@ def apply_override(raw: dict[str, Any], override: str) -> str:
     return name
 
 
-def _check_duplicate_keys(node: yaml.Node, path: Path) -> None:
-    """YAML silently keeps the last of two equal keys: refuse instead."""
+def _check_duplicate_keys(node: yaml.Node, path: Path, outside: tuple[yaml.Node, ...] = ()) -> None:
+    """YAML silently keeps the last of two equal keys: refuse instead. An alias inside its own anchor would never end."""
+    if node in outside:
+        raise InputError(f"{path}:{node.start_mark.line + 1}: an alias stands inside the anchor that it names; write it out")
+    outside = (*outside, node)
     if isinstance(node, yaml.MappingNode):
         seen: dict[str, int] = {}
         for key, value in node.value:
@@ -263,22 +268,22 @@ def _check_duplicate_keys(node: yaml.Node, path: Path) -> None:
                 line = key.start_mark.line + 1
                 raise InputError(f"{path}:{line}: key {key.value!r} stands twice (first in line {seen[key.value]})")
             seen[key.value] = key.start_mark.line + 1
-            _check_duplicate_keys(value, path)
+            _check_duplicate_keys(value, path, outside)
     elif isinstance(node, yaml.SequenceNode):
         for value in node.value:
-            _check_duplicate_keys(value, path)
+            _check_duplicate_keys(value, path, outside)
 
 
 def _explain(error: Any, raw: dict[str, Any], node: yaml.Node, path: Path, overridden: list[str]) -> str:
     """One sentence for one of pydantic's errors: place, key, value, nearest right key."""
-    loc = _without_tags(error["loc"], raw)
+    loc = _without_tags(error["loc"])
     dotted = ".".join(str(part) for part in loc)
     if any(dotted == name or dotted.startswith(name + ".") for name in overridden):
         place = "override"
     else:
         place = f"{path}:{_line(node, loc)}"
     kind = error["type"]
-    if kind == "extra_forbidden":
+    if kind == "extra_forbidden" or error["loc"][-1:] == ("[key]",):
         known = _known_keys(loc[:-1], raw)
         near = get_close_matches(str(loc[-1]), known, 1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"
@@ -293,55 +298,75 @@ def _explain(error: Any, raw: dict[str, Any], node: yaml.Node, path: Path, overr
     if kind == "missing":
         return f"{place}: {dotted} is missing"
     message = error["msg"].removeprefix("Value error, ")
-    if isinstance(error["input"], dict):  # settings that don't go together: the message names them
+    if isinstance(error["input"], dict) and error["input"]:  # settings that don't go together: the message names them
         return f"{place}: {dotted}: {message[0].lower()}{message[1:]}"
     return f"{place}: {dotted}={error['input']!r}: {message[0].lower()}{message[1:]}"
 
 
-def _without_tags(loc: tuple[Any, ...], raw: Any) -> tuple[Any, ...]:
-    """Drops the method names that tagged unions put into a location."""
-    found, here = [], raw
+def _without_tags(loc: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Drops what pydantic puts into a location: the method names that tag unions, and the mark of a mapping's key."""
+    found, kinds = list[Any](), list[Any]([Recipe])
     for part in loc:
-        if isinstance(here, dict) and part not in here and part == here.get("method", part) and part is not loc[-1]:
-            continue
-        found.append(part)
-        inside = (isinstance(here, dict) and part in here) or (
-            isinstance(here, list) and isinstance(part, int) and part < len(here)
-        )
-        here = here[part] if inside else None
+        if (choice := _choice(kinds)) is not None:
+            kinds = [_config(choice, part)]
+        elif part != "[key]":
+            found.append(part)
+            kinds = _inside(kinds, part)
     return tuple(found)
 
 
 def _known_keys(loc: tuple[Any, ...], raw: Any) -> list[str]:
-    """Field names that are allowed where an unknown key stood."""
-    model: Any = Recipe
-    field: Any = None
-    here: Any = raw
+    """The keys that are allowed where a location without tags leads to."""
+    kinds, here = list[Any]([Recipe]), raw
     for part in loc:
-        here = here[part] if isinstance(here, (dict, list)) else None
-        if not isinstance(part, int):
-            field = next((f for n, f in model.model_fields.items() if part in (n, f.alias)), None)
-        if field is None:
-            return []
-        if not isinstance(here, list):
-            model = _model_of(field, here) or model
-    return [f.alias or n for n, f in model.model_fields.items()]
+        kinds = _inside(kinds, part)
+        inside = part in here if isinstance(here, dict) else isinstance(here, list) and part < len(here)
+        here = here[part] if inside else None
+        if (choice := _choice(kinds)) is not None:
+            method = here.get("method", choice.default) if isinstance(here, dict) else choice.default
+            kinds = [_config(choice, method)] if method is not None else []
+    for kind in kinds:
+        if isinstance(kind, type) and issubclass(kind, Config):
+            return [field.alias or name for name, field in kind.model_fields.items()]
+        if get_origin(kind) is dict:
+            return [str(name) for name in get_args(get_args(kind)[0])]
+    return []
 
 
-def _model_of(field: Any, value: Any) -> Any:
-    """The Config class behind a field, with the method that its value names."""
-    from components import methods
+def _inside(kinds: list[Any], part: Any) -> list[Any]:
+    """What a part of a value may be."""
+    for kind in kinds:
+        if isinstance(kind, type) and issubclass(kind, Config):
+            field = next((f for n, f in kind.model_fields.items() if part in (n, f.alias)), None)
+            return _kinds(field.annotation, *field.metadata) if field is not None else []
+        if get_origin(kind) is not None:  # of a mapping the last argument says it, of a list or tuple the first
+            return _kinds(get_args(kind)[1 if get_origin(kind) is dict else 0])
+    return []
 
-    queue = [field.annotation, *field.metadata]
+
+def _kinds(*types: Any) -> list[Any]:
+    """Settings classes, choices of a method, lists and mappings that a field may be."""
+    found, queue = list[Any](), list(types)
     while queue:
         item = queue.pop(0)
-        if isinstance(item, Choice):
-            method = value.get("method", item.default) if isinstance(value, dict) else item.default
-            return methods.load(item.section, str(method)).Config
-        if isinstance(item, type) and issubclass(item, Config) and item is not MethodConfig:
-            return item
-        queue += list(getattr(item, "__args__", ())) + list(getattr(item, "__metadata__", ()))
-    return None
+        if isinstance(item, Choice) or get_origin(item) in (list, tuple, dict):
+            found.insert(0, item)
+        elif isinstance(item, type) and issubclass(item, Config) and item is not MethodConfig:
+            found.append(item)
+        elif get_origin(item) is not Literal:
+            queue += [*getattr(item, "__args__", ()), *getattr(item, "__metadata__", ())]
+    return found
+
+
+def _choice(kinds: list[Any]) -> Choice | None:
+    return next((kind for kind in kinds if isinstance(kind, Choice)), None)
+
+
+def _config(choice: Choice, method: Any) -> Any:
+    """The Config class of a method's file."""
+    from components import methods
+
+    return methods.load(choice.section, str(method)).Config
 
 
 def _line(node: yaml.Node, loc: tuple[Any, ...]) -> int:

@@ -18,7 +18,7 @@ from components import methods
 from components.artifacts import BenchmarkRef
 from components.benchmarks._source import Hub, Source
 from components.benchmarks._stored import ABOUT, EXAMPLES, ITEMS
-from components.data import git, records, tables, veil
+from components.data import git, pinned, records, tables, veil
 from components.data.records import Record
 from components.data.tracked import folder_md5
 from components.data.workspace import Workspace, disk_errors
@@ -121,10 +121,10 @@ def fetch(name: str, revision: str | None, settings: Settings) -> Imported:
 
 
 def _hub_rows(hub: Hub, split: str, commit: str, settings: Settings) -> list[Record]:
-    from datasets import load_dataset
-
     try:
-        table = load_dataset(hub.id, hub.config, split=split, revision=commit, cache_dir=str(settings.root / "hub"))
+        table = pinned.fetch(hub.id, hub.config, split, commit, settings)
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(
             f"{hub.id}@{commit[:12]} ({split}) could not be fetched ({type(error).__name__}); it needs a network, and HF_TOKEN "
@@ -151,7 +151,7 @@ def store(name: str, found: Source, given: Path, rows: Iterable[Record], solved:
         home.root.mkdir(exist_ok=True)
     with home.locked():
         if not (home.root / ".dvc" / "config").exists():
-            home.run("init", "--no-scm", "-q", "-f")
+            home.run("init", "--no-scm", "-f")
         with home.scratch() as part:
             record = lay_out(part, name, made, found, given)
             before, now = home.tracked(name), folder_md5(part)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -14,6 +16,7 @@ from typing import Any, Literal
 
 from components.data import git, prepare, records
 from components.data.checks import DATA
+from components.data.records import Record
 from components.data.tracked import Tracked, folder_md5, parse
 from components.data.workspace import Workspace
 from components.errors import InputError, LapidarError
@@ -22,6 +25,7 @@ from components.settings import Settings
 Kind = Literal["added", "removed", "changed"]
 KINDS: tuple[Kind, ...] = ("added", "removed", "changed")
 _SAMPLES = 3
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,14 @@ def versions(settings: Settings, project: Path) -> list[Version]:
         found.append(_version("workspace", "workspace", folder_md5(project / DATA), True))
     for commit in git.history(project, "data.dvc"):
         content = git.show(project, commit.hash, "data.dvc")
-        if content is not None:  # a commit may have removed the file
-            known = parse(content, f"data.dvc of {commit.hash[:12]}")
+        if content is None:  # a commit may have removed the file
+            continue
+        if (known := _parsed(content, f"data.dvc of {commit.hash[:12]}")) is not None:
             cached = home.cached(known.md5) is not None
             found.append(_version(commit.hash[:12], "git", known, cached, commit.date, commit.subject))
     for path in sorted(settings.data.glob("[!.]*.dvc")) if settings.data.is_dir() else []:
-        known = parse(path.read_bytes(), str(path))
+        if (known := _parsed(path.read_bytes(), str(path))) is None:
+            continue
         cached = path.with_suffix("").is_dir() or private.cached(known.md5) is not None
         found.append(_version(path.stem, "private", known, cached))
     return found
@@ -110,8 +116,17 @@ def rows(
     with content(first, settings, project) as (_, before), content(second, settings, project) as (_, after):
         old, new = before.get(f"{split}.jsonl"), after.get(f"{split}.jsonl")
         wanted = _compared(old, new)[kind][offset : offset + limit]
-        was, now = ({str(row.get("id")): row for row in _samples(path, wanted)} for path in (old, new))
+        was, now = _picked(old, wanted), _picked(new, wanted)
         return [Change(name, was.get(name), now.get(name)) for name in wanted]
+
+
+def _parsed(content: bytes, place: str) -> Tracked | None:
+    """What a ``.dvc`` file names; of a broken one it is said that it is left out."""
+    try:
+        return parse(content, place)
+    except InputError as error:
+        log.warning("left out: %s", error)
+        return None
 
 
 def _version(
@@ -131,8 +146,7 @@ def content(name: str, settings: Settings, project: Path) -> Iterator[tuple[str,
     """(md5, files by name) of a version; fetched into a temporary folder where only a remote has it."""
     home, private = Workspace(project, settings), Workspace(settings.data, settings)
     md5, revision = _resolve(name, settings, project)
-    folders = [project / DATA] if name == "workspace" else [settings.data / name]
-    for folder in folders:
+    for folder in [project / DATA] if name == "workspace" else [settings.data / name, project / DATA]:
         if folder.is_dir() and (name == "workspace" or folder_md5(folder).md5 == md5):
             yield md5, {path.name: path for path in folder.iterdir()}
             return
@@ -146,7 +160,7 @@ def content(name: str, settings: Settings, project: Path) -> Iterator[tuple[str,
     with tempfile.TemporaryDirectory(dir=settings.root) as scratch:
         try:
             with home.locked():
-                home.run("get", "-q", ".", DATA, "--rev", revision, "-o", f"{scratch}/{DATA}")
+                home.run("get", ".", DATA, "--rev", revision, "-o", f"{scratch}/{DATA}")
         except LapidarError as error:
             raise InputError(f"version {name} (md5 {md5}) can't be fetched from {home.remote()}: {error}") from error
         yield md5, {path.name: path for path in (Path(scratch) / DATA).iterdir()}
@@ -174,7 +188,7 @@ def _resolve(name: str, settings: Settings, project: Path) -> tuple[str, str | N
 def _rows_changed(before: Path | None, after: Path | None) -> dict[str, Any]:
     found = _compared(before, after)
     files: dict[Kind, Path | None] = {"added": after, "removed": before, "changed": after}
-    samples = {kind: _samples(files[kind], found[kind][:_SAMPLES]) for kind in KINDS}
+    samples = {kind: list(_picked(files[kind], found[kind][:_SAMPLES]).values()) for kind in KINDS}
     return {**{kind: len(found[kind]) for kind in KINDS}, "unchanged": len(found["unchanged"]), "samples": samples}
 
 
@@ -193,12 +207,20 @@ def _digests(path: Path | None) -> dict[str, bytes]:
     """Hash of each row by id."""
     if path is None:
         return {}
-    rows = ((row, json.dumps(row, sort_keys=True)) for row in records.read(path))
-    return {str(row.get("id")): hashlib.blake2b(text.encode(), digest_size=16).digest() for row, text in rows}
+    return {name: digest for name, digest, _ in _named(path)}
 
 
-def _samples(path: Path | None, ids: list[str]) -> list[dict[str, Any]]:
-    if path is None or not ids:
-        return []
+def _named(path: Path) -> Iterator[tuple[str, bytes, Record]]:
+    """(id, hash, row): what others wrote may have rows without an id, named by their hash, and ids that stand several times."""
+    seen = Counter[str]()
+    for row in records.read(path):
+        digest = hashlib.blake2b(json.dumps(row, sort_keys=True).encode(), digest_size=16)
+        name = digest.hexdigest() if row.get("id") is None else str(row["id"])
+        seen[name] += 1
+        yield name if seen[name] == 1 else f"{name} ({seen[name]})", digest.digest(), row
+
+
+def _picked(path: Path | None, ids: list[str]) -> dict[str, Record]:
+    """Some rows by id."""
     wanted = set(ids)
-    return [row for row in records.read(path) if str(row.get("id")) in wanted]
+    return {name: row for name, _, row in _named(path) if name in wanted} if path is not None and wanted else {}

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import stat
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -40,13 +41,23 @@ FIELDS: dict[RecordKind, tuple[str, ...]] = {
 ROLES = ("system", "user", "assistant", "tool")
 _LFS = b"version https://git-lfs.github.com/spec/v1"
 _BOM = b"\xef\xbb\xbf"
+_LINES = "expected one object a line: `jq -c '.[]'` makes that of a list, `jq -c .` of objects over several lines"
 
 
 def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is no JSON value")
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+def _each_once(pairs: list[tuple[str, Any]]) -> Record:
+    """JSON keeps the last of two equal keys without a word: refuse instead."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"key {next(name for name in names if names.count(name) > 1)!r} stands twice")
+    return found
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_each_once)
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
@@ -59,9 +70,10 @@ def read(path: Path, kind: RecordKind | None = None) -> Iterator[Record]:
     count = 0
     with _lines(path) as lines:
         for number, line in enumerate(lines, 1):
-            if not line.strip():
+            text = line.removeprefix(_BOM) if number == 1 else line
+            if not text.strip():
                 continue
-            row = _parse(line.removeprefix(_BOM) if number == 1 else line, number, path)
+            row = _parse(text, number, path)
             if kind is not None:
                 check(row, kind, number, path)
             count += 1
@@ -75,9 +87,14 @@ def write(path: Path, rows: Iterable[Record]) -> int:
     count = 0
     with path.open("wb") as file:
         for row in rows:
-            file.write(_ENCODER.encode(row).encode() + b"\n")
+            file.write(encoded(row) + b"\n")
             count += 1
     return count
+
+
+def encoded(row: Any) -> bytes:
+    """A row as it stands in a file."""
+    return _ENCODER.encode(row).encode()
 
 
 def check(row: Record, kind: RecordKind, number: int, path: Path) -> None:
@@ -101,19 +118,27 @@ def check(row: Record, kind: RecordKind, number: int, path: Path) -> None:
             _check_tools(row.get("tools"), number, path)
             continue
         if value is None:
-            raise InputError(f"{place(number, path)} has no '{field}'; {_needs(kind)}")
+            raise InputError(f"{place(number, path)} has no '{field}'; {needs(kind)}")
         if not isinstance(value, str):
-            raise InputError(f"{place(number, path)}: '{field}' is {_shown(value)}, expected text; {_needs(kind)}")
+            raise InputError(f"{place(number, path)}: '{field}' is {shown(value)}, expected text; {needs(kind)}")
         _check_text(value, field, number, path)
     if kind == "preference" and row["chosen"] == row["rejected"]:
         raise InputError(f"{place(number, path)} has the same 'chosen' and 'rejected'; a preference needs two answers")
     if kind == "labelled" and not isinstance(row.get("label"), bool):
-        raise InputError(f"{place(number, path)}: 'label' is {_shown(row.get('label'))}, expected true or false; {_needs(kind)}")
+        raise InputError(f"{place(number, path)}: 'label' is {shown(row.get('label'))}, expected true or false; {needs(kind)}")
 
 
 def place(number: int, path: Path) -> str:
     """Where a row stands, for messages."""
     return f"row {number} of {path.name}"
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path leads to a folder; one that is too long leads nowhere."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
 
 
 def refuse_pointer(path: Path) -> None:
@@ -122,15 +147,19 @@ def refuse_pointer(path: Path) -> None:
     Raises:
         InputError: with the remedy.
     """
-    if path.is_dir():
+    if is_folder(path):
         raise InputError(f"{path} is a folder; expected a file")
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path} is a pipe or a device, which can't be read twice; write its content into a file")
         with path.open("rb") as file:
             head = file.read(len(_LFS))
     except FileNotFoundError as error:
         raise InputError(f"{path} doesn't exist (looked from {Path.cwd()}); correct the path") from error
     except OSError as error:
-        raise InputError(f"{path} can't be read ({error.strerror}); check its permissions") from error
+        raise InputError(f"{path} can't be read ({error.strerror}); check the path and its permissions") from error
+    except ValueError as error:
+        raise InputError(f"{str(path)!r} is no path ({error}); correct it") from error
     if head == _LFS:
         raise InputError(f"{path} is a Git LFS pointer, not data; run `git lfs pull` in its repository")
     if not head:
@@ -162,28 +191,39 @@ def _parse(line: bytes, number: int, path: Path) -> Record:
             "save the file as UTF-8"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{place(number, path)} isn't valid JSON ({error}); expected one object a line") from error
+        raise InputError(f"{place(number, path)} isn't valid JSON ({error}); {_remedy(line, number)}") from error
+    if number == 1 and isinstance(row, list) and row and isinstance(row[0], dict):
+        raise InputError(f"{path} is one JSON list; {_LINES}")
     if not isinstance(row, dict):
-        raise InputError(f'{place(number, path)} is {_shown(row)}; expected a JSON object such as {{"text": …}}')
+        raise InputError(f'{place(number, path)} is {shown(row)}; expected a JSON object such as {{"text": …}}')
     return row
+
+
+def _remedy(line: bytes, number: int) -> str:
+    """How to mend a line that isn't JSON: text in two bytes a character, and JSON over several lines, are known by their look."""
+    if b"\x00" in line[:4]:
+        return "it looks like UTF-16; save the file as UTF-8"
+    return _LINES if number == 1 and line.strip() in (b"[", b"{", b"[{") else "expected one object a line"
 
 
 def _check_messages(messages: Any, number: int, path: Path) -> None:
     _check_turns(messages, "messages", "sft", number, path)
+    if len(messages) == 1 and messages[0]["role"] == "assistant":
+        raise InputError(f"{place(number, path)}: 'messages' has nothing before the answer; put the user's message there")
     if all(message["role"] != "assistant" for message in messages):
         raise InputError(f"{place(number, path)} has no message of role 'assistant'; nothing in it would be trained on")
 
 
 def _check_turns(messages: Any, name: str, kind: RecordKind, number: int, path: Path) -> None:
     if not isinstance(messages, list) or not messages:
-        raise InputError(f"{place(number, path)}: '{name}' is {_shown(messages)}, expected a list of role and content")
+        raise InputError(f"{place(number, path)}: '{name}' is {shown(messages)}, expected a list of role and content")
     for index, message in enumerate(messages):
         field = f"{name}.{index}"
         if not isinstance(message, dict):
-            raise InputError(f"{place(number, path)}: '{field}' is {_shown(message)}, expected role and content")
+            raise InputError(f"{place(number, path)}: '{field}' is {shown(message)}, expected role and content")
         for key in ("role", "content"):
             if not isinstance(message.get(key), str):
-                raise InputError(f"{place(number, path)} has no text in '{field}.{key}'; {_needs(kind)}")
+                raise InputError(f"{place(number, path)} has no text in '{field}.{key}'; {needs(kind)}")
         if message["role"] not in ROLES:
             raise InputError(f"{place(number, path)}: '{field}.role' is {message['role']!r}; expected one of {', '.join(ROLES)}")
         if kind != "sft" and (calls := message.get("tool_calls")) is not None:
@@ -213,7 +253,7 @@ def _check_tools(tools: Any, number: int, path: Path) -> None:
         for tool in tools
     )
     if tools is not None and not named:
-        raise InputError(f"{place(number, path)}: 'tools' is {_shown(tools)}, expected a list of {{type, function: {{name, …}}}}")
+        raise InputError(f"{place(number, path)}: 'tools' is {shown(tools)}, expected a list of {{type, function: {{name, …}}}}")
 
 
 def _check_text(value: str, field: str, number: int, path: Path) -> None:
@@ -229,16 +269,18 @@ def _check_text(value: str, field: str, number: int, path: Path) -> None:
             ) from error
 
 
-def _needs(kind: RecordKind) -> str:
+def needs(kind: RecordKind) -> str:
+    """What a kind of data has to hold, for messages."""
     other = " (or messages)" if kind == "sft" else ""
     name = {"text": "text", "sft": "SFT", "preference": "preference", "labelled": "labelled", "prompts": "prompt"}[kind]
     label = ", label" if kind == "labelled" else ""
     return f"{name} data needs {', '.join(FIELDS[kind])}{label}{other}"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """A value as a message shows it: its JSON kind and its beginning."""
     kinds = {"NoneType": "null", "dict": "an object", "list": "a list", "str": "text", "bool": "a truth value"}
-    kind = kinds.get(type(value).__name__, "a number")
+    kinds |= {"int": "a number", "float": "a number"}
+    kind = kinds.get(type(value).__name__, f"of type {type(value).__name__}")
     text = repr(value)
     return f"{kind} ({text if len(text) <= 40 else text[:40] + '…'})"

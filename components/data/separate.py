@@ -1,13 +1,16 @@
 """Removes duplicates inside a split and keeps training splits apart from the held-out one, by normalised text.
 
-Normalised: NFKC, case folded, runs of white space one space. A training row leaks when one of its texts *is* a
-held-out prompt, or *holds* one of at least ``LONG`` tokens as a run of whole tokens: a corpus row that quotes a
-held-out problem leaks as well. Shorter prompts ("Hi") stand inside unrelated text by chance, so there equality counts.
+Normalised: NFKC, case folded, runs of white space one space. A training row leaks when one of its texts *is* a held-out
+prompt word by word, whatever quotation marks and punctuation of sentences stand between, or *holds* one of at least ``LONG``
+tokens as a run of whole words: a corpus row that quotes a held-out problem leaks as well. Shorter prompts ("Hi") stand inside
+unrelated text by chance, so there equality counts. A held-out question isn't held by a longer one that goes on behind its words
+("… pick fights?", "… pick fights or arguments?").
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -18,7 +21,12 @@ from components.artifacts import RecordKind
 from components.data.records import FIELDS, Record
 
 LONG = 8
+_FIRST = 5
 _TOKEN = re.compile(r"\w+|[^\w\s]")
+# A full stop before or between digits, a colon or comma between them, belong to a number; signs such as + and % are words.
+_WORD = re.compile(r"""\.?\d+(?:[.,:]\d+)*|\w+|[^\w\s.,;:!?…"'`´“”„‘’‚«»¿¡。、]""")
+_BREAK = re.compile(r"[^\S\n]*(?:$|\n|[^\w\s])")
+_SAME = {**dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff")), **dict.fromkeys(map(ord, "‐‑‒–—−"), "-")}
 
 
 @lru_cache(maxsize=64)  # one row's texts are asked for three times in a row
@@ -28,9 +36,28 @@ def normalised(text: str) -> str:
     >>> normalised("  Ｔom  has\u00a02\n APPLES ")
     'tom has 2 apples'
     """
+    return " ".join(_folded(text).split())
+
+
+def _folded(text: str) -> str:
     if not text.isascii():
         text = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
-    return " ".join(text.casefold().split())
+    return text.casefold()
+
+
+def words(text: str) -> list[str]:
+    r"""The words, numbers and signs of a text, without what people quote, type and break lines with in different ways.
+
+    >>> words("What’s 2.5+3, Zoe\u0301?") == words("what's 2.5 + 3 ZOÉ") == ["what", "s", "2.5", "+", "3", "zoé"]
+    True
+    """
+    plain = _plain(text)
+    return _WORD.findall(plain) or [plain]
+
+
+def _plain(text: str) -> str:
+    """Folded, without invisible characters and with one kind of dash; lines stay."""
+    return _folded(text).translate(_SAME).strip()
 
 
 def identity(row: Record, kind: RecordKind) -> str:
@@ -80,20 +107,25 @@ def asked(row: Record, kind: RecordKind) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Held-out prompts, indexed by normalised text and by the first tokens of the long ones."""
+    """Held-out prompts as words: all of them, and the long ones by their first words and their number of words.
 
-    exact: frozenset[str]
-    runs: dict[tuple[str, ...], list[tuple[str, ...]]]
+    Attributes:
+        runs: first words → number of words → words → whether punctuation ends them, so that a text which holds them has a
+            break there as well.
+    """
+
+    exact: frozenset[tuple[str, ...]]
+    runs: dict[tuple[str, ...], dict[int, dict[tuple[str, ...], bool]]]
 
     @classmethod
     def of(cls, prompts: Iterable[str]) -> HeldOut:
         """Indexes held-out prompts."""
-        exact, runs = set(), dict[tuple[str, ...], list[tuple[str, ...]]]()
+        exact, runs = set(), dict[tuple[str, ...], dict[int, dict[tuple[str, ...], bool]]]()
         for prompt in prompts:
-            exact.add(normal := normalised(prompt))
-            tokens = tuple(_TOKEN.findall(normal))
-            if len(tokens) >= LONG:
-                runs.setdefault(tokens[:LONG], []).append(tokens)
+            exact.add(found := tuple(words(prompt)))
+            if len(found) >= _FIRST and len(_TOKEN.findall(normalised(prompt))) >= LONG:
+                same = runs.setdefault(found[:_FIRST], {}).setdefault(len(found), {})
+                same[found] = not _plain(prompt).endswith(found[-1]) and same.get(found, True)
         return cls(frozenset(exact), runs)
 
     def leaks_into(self, row: Record, kind: RecordKind) -> bool:
@@ -101,16 +133,21 @@ class HeldOut:
         return any(self._in(text) for text in texts(row, kind))
 
     def _in(self, text: str) -> bool:
-        normal = normalised(text)
-        if normal in self.exact:
+        found = tuple(words(text))
+        if found in self.exact:
             return True
         if not self.runs:
             return False
-        tokens = _TOKEN.findall(normal)
-        if self.runs.keys().isdisjoint(zip(*(tokens[i:] for i in range(LONG)), strict=False)):
-            return False
-        for start in range(len(tokens) - LONG + 1):
-            for run in self.runs.get(tuple(tokens[start : start + LONG]), ()):
-                if tuple(tokens[start : start + len(run)]) == run:
+        for start, first in enumerate(zip(*(found[i:] for i in range(_FIRST)), strict=False)):
+            for length, runs in self.runs.get(first, {}).items():
+                ends = runs.get(found[start : start + length])
+                if ends is False or (ends and _breaks_behind(text, start + length)):
                     return True
         return False
+
+
+def _breaks_behind(text: str, count: int) -> bool:
+    """Whether the text ends, or has punctuation or the end of a line, behind so many of its words."""
+    plain = _plain(text)
+    last = next(itertools.islice(_WORD.finditer(plain), count - 1, None))
+    return _BREAK.match(plain, last.end()) is not None

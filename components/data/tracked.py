@@ -58,6 +58,12 @@ def parse(content: bytes, place: str) -> Tracked:
     Raises:
         InputError: if it isn't one, naming ``place``.
     """
+    if b"<<<<<<<" in content:
+        name = Path(place).name
+        raise InputError(
+            f"{place} holds two versions, a merge that isn't finished; take one of them with `git checkout --ours {name}` or "
+            f"`git checkout --theirs {name}`"
+        )
     try:
         loaded = yaml.safe_load(content)
         out = loaded["outs"][0]
@@ -68,7 +74,9 @@ def parse(content: bytes, place: str) -> Tracked:
         return Tracked(md5, int(out.get("size", 0)), int(out.get("nfiles", 1)), source)
     except (yaml.YAMLError, KeyError, IndexError, TypeError, AttributeError, ValueError) as error:
         said = " ".join(str(error).split())
-        raise InputError(f"{place} names no DVC folder ({said}); restore it with `git checkout {Path(place).name}`") from error
+        own = Path(place).name.startswith("data.dvc")
+        remedy = "restore it with `git checkout data.dvc`" if own else "delete it, and what it names is made again"
+        raise InputError(f"{place} names no DVC folder ({said}); {remedy}") from error
 
 
 def _md5(data: bytes = b"") -> Any:

@@ -23,7 +23,7 @@ from components.data import checks, prepare, private
 from components.data.checks import DATA
 from components.data.tracked import Tracked, folder_md5
 from components.data.workspace import Workspace
-from components.errors import LapidarError
+from components.errors import InputError, LapidarError
 from components.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -77,6 +77,8 @@ def find(source: MethodConfig, settings: Settings, project: Path) -> DatasetRef 
     home, name = _project(source, settings, project), DATA
     if home is None:
         home, name = Workspace(settings.data, settings), private.name_of(source, settings)
+        if private.tracked(home, name) is None:
+            return None
     if not (home.root / name).is_dir() or home.tracked(name) is None:
         return None
     return checks.checked(home, name)
@@ -86,13 +88,16 @@ def build(source: MethodConfig, settings: Settings, project: Path) -> Built:
     """Makes a version: the project's, anew, where the source says ``path: data`` in a DVC project; else a private one.
 
     Raises:
-        InputError: if source files or rows are wrong.
+        InputError: if source files or rows are wrong, or ``data`` is no folder of its own.
         LapidarError: if DVC fails, or the version is built and can't be pushed.
     """
     source = prepare.pinned(source, settings)
     if getattr(source, "path", None) is None or not (project / ".dvc").is_dir():
         before = find(source, settings, project)
         return Built(private.ensure(source, settings), before is None)
+    if (place := project / DATA).is_symlink() or (place.exists() and not place.is_dir()):
+        what = f"a link to {place.readlink()}" if place.is_symlink() else "a file"
+        raise InputError(f"{place} is {what}, and a version is a folder that DVC replaces as a whole; move it away and build again")
     home, made_from = Workspace(project, settings), prepare.source_settings(source)
     with home.locked(), home.scratch() as part:
         prepare.build(source, part, settings)
@@ -183,7 +188,7 @@ def _restore(home: Workspace, source: MethodConfig) -> None:
     if cached or remote is not None:
         _intent(home).write_text(json.dumps({"md5": known.md5, "restoring": True}), encoding="utf-8")
         try:
-            home.run("checkout" if cached else "pull", "-q", "data.dvc")
+            home.run("checkout" if cached else "pull", "data.dvc")
             return
         except LapidarError as error:
             if cached:
@@ -196,7 +201,7 @@ def _restore(home: Workspace, source: MethodConfig) -> None:
         prepare.build(source, part, home.settings)
         checks.compare(folder_md5(part), known, home.root / "data.dvc")
         part.rename(home.root / DATA)
-    home.run("commit", "-q", "-f", "data.dvc")  # into the cache, so that a later push has it
+    home.run("commit", "-f", "data.dvc")  # into the cache, so that a later push has it
 
 
 def _set_aside(home: Workspace, present: Tracked | None) -> Path | None:
@@ -222,7 +227,7 @@ def _push(home: Workspace) -> str | None:
     if (remote := home.remote()) is None:
         return None
     try:
-        home.run("push", "-q", "data.dvc")
+        home.run("push", "data.dvc")
     except LapidarError as error:
         raise LapidarError(f"the version is built and kept here, but not pushed to {remote}: {error}; run `dvc push`") from error
     return remote

@@ -29,6 +29,7 @@ from components.data.tracked import Tracked, parse
 from components.errors import InputError, LapidarError, disk_is_full
 from components.settings import Settings
 
+_FULL = (*map(os.strerror, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)), "database or disk is full")
 log = logging.getLogger(__name__)
 
 
@@ -95,8 +96,8 @@ class Workspace:
         )
         if done.returncode == 0:
             return done.stdout
-        said = " ".join((done.stderr or done.stdout).split())[-600:]
-        if "No space left on device" in said or "Disk quota exceeded" in said:
+        said = " ".join((done.stderr or done.stdout).rpartition("ERROR: ")[2].partition("Having any troubles?")[0].split())[-600:]
+        if any(text in done.stderr for text in _FULL):
             raise InputError(f"the disk of {self.root} is full (dvc {arguments[0]}); free some space and run again")
         raise LapidarError(f"`dvc {' '.join(arguments)}` failed in {self.root}: {said}")
 
@@ -107,7 +108,7 @@ class Workspace:
 
     def track(self, name: str, source: dict[str, Any]) -> Tracked:
         """Puts a folder's content into the cache and names it in ``<name>.dvc``, with the settings it was made from."""
-        self.run("add", "-q", name)
+        self.run("add", name)
         path = self.root / f"{name}.dvc"
         content = yaml.safe_load(path.read_bytes())
         content["meta"] = {**(content.get("meta") or {}), "source": source}

@@ -65,6 +65,25 @@ def test_a_misspelt_key_names_line_and_nearest(wrong: Any, old: str, new: str, k
     assert wrong(old, new) == f"PATH:{line_of(old)}: unknown key {key!r}; did you mean {nearest!r}?"
 
 
+@pytest.mark.parametrize(
+    ("data", "override", "message"),
+    [
+        ("files: {sft: {path: x, colums: {}}}", "", "PATH:2: unknown key 'data.files.sft.colums'; did you mean 'columns'?"),
+        ("files: {sfft: {path: x}}", "", "PATH:2: unknown key 'data.files.sfft'; did you mean 'sft'?"),
+        ("files: {sft: {path: x}}, heldout_share: 2", "", "PATH:2: data.heldout_share=2: input should be less than 1"),
+        ("files: {}", "", "PATH:2: data.files={}: dictionary should have at least 1 item after validation, not 0"),
+        ("files: {sft: {path: x}}", "data.heldout=0", "override: unknown key 'data.heldout'; did you mean 'heldout_share'?"),
+        ("files: &a {sft: *a}", "", "PATH:2: an alias stands inside the anchor that it names; write it out"),
+    ],
+)
+def test_keys_below_a_key_named_like_its_method(tmp_path: Path, data: str, override: str, message: str) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(f"name: a\ndata: {{method: files, {data}}}\n")
+    with pytest.raises(InputError) as caught:
+        recipes.load(str(file), [override] if override else [])
+    assert str(caught.value).replace(str(file), "PATH") == message
+
+
 def test_a_key_like_none_lists_what_there_is(wrong: Any) -> None:
     assert wrong("name: tiny\nseed", "zzz: 1\nname: tiny\nseed") == (
         "PATH:2: unknown key 'zzz'; known keys are name, seed, data, model, search, quantize, sft, align, export, evaluate, "

@@ -175,6 +175,18 @@ def test_line_separators_inside_strings_are_fine_and_a_row_without_a_trained_tok
     assert "the dataset has no split 'preference', only sft" in error
 
 
+def test_prompts_that_are_all_too_long_name_the_setting(lapidar: Cli, tiny_llama: Path) -> None:
+    write(lines([{"prompt": "How much is 1 and 1?", "answer": "2"}]), "rows.jsonl")
+    recipe = write(f"{FILES.replace('sft', 'prompts')}model: {{source: {tiny_llama}}}\n")
+    assert lapidar("data", "build", recipe) == (0, "")
+    code, error = lapidar("plan", recipe, "align=[{method: grpo, max_prompt_length: 3, adapter: {method: lora}}]")
+    assert (code, "every row of prompts.jsonl is longer than 3 tokens" in error, "raise max_prompt_length" in error) == (
+        2,
+        True,
+        True,
+    )
+
+
 def test_folders_that_are_no_model(lapidar: Cli, tiny_llama: Path, tmp_path: Path) -> None:
     def said(folder: Path) -> str:
         code, error = lapidar("plan", str(TINY), f"model.source={folder}")

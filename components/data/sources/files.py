@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import csv
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -43,7 +43,7 @@ class FileConfig(_import.SplitConfig):
         split: which split of a dataset on disk that holds several.
     """
 
-    path: str
+    path: str = Field(min_length=1)
     format: Literal["auto", "jsonl", "csv", "parquet", "dataset"] = "auto"
     split: str | None = None
 
@@ -61,12 +61,12 @@ class Config(SourceConfig):
 
 
 def files(config: Config, settings: Settings) -> dict[str, Path]:
-    """Every file that is read, by its path as the recipe has it."""
+    """Every file that is read, by its path as the recipe has it; an empty one in a folder (``.gitkeep``) holds nothing."""
     found: dict[str, Path] = {}
     for split in config.files.values():
         path = Path(split.path)
-        if path.is_dir():
-            found |= {f"{split.path}/{f.relative_to(path)}": f for f in sorted(path.rglob("*")) if f.is_file()}
+        if records.is_folder(path):
+            found |= {f"{split.path}/{f.relative_to(path)}": f for f in sorted(path.rglob("*")) if f.is_file() and f.stat().st_size}
         else:
             found[split.path] = path
     return found
@@ -91,40 +91,69 @@ def read(config: FileConfig, path: Path) -> Iterator[Record]:
         raise InputError(f"{path} is one {kind} file; 'split' is for a dataset on disk")
     if kind == "jsonl":
         return records.read(path)
-    return read_csv(path) if kind == "csv" else read_parquet(path)
+    if kind == "parquet":
+        return read_parquet(path)
+    _check_header(path)
+    return read_csv(path)
 
 
 def _format(config: FileConfig, path: Path) -> Format:
     if config.format != "auto":
         return config.format
-    if path.is_dir():
+    if records.is_folder(path):
         return "dataset"
-    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    if suffix not in _SUFFIXES or (path.suffix == ".gz" and _SUFFIXES[suffix] != "jsonl"):
+    ending = path.suffix.lower()
+    suffix = Path(path.stem).suffix.lower() if ending == ".gz" else ending
+    if suffix not in _SUFFIXES:
         raise InputError(f"{path}: no format has the suffix {path.suffix!r}; set 'format' to jsonl, csv, parquet or dataset")
+    if ending == ".gz" and _SUFFIXES[suffix] != "jsonl":
+        raise InputError(f"{path} is packed, and only JSON Lines are read so; unpack it with `gunzip`")
     return _SUFFIXES[suffix]
+
+
+def _check_header(path: Path) -> None:
+    """Of two columns with one name a row would keep the last without a word.
+
+    Raises:
+        InputError: if the first line is blank or names a column twice.
+    """
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        names = next(csv.reader(file), [])
+    if not names:
+        raise InputError(f"the first line of {path} is blank; expected the names of the columns")
+    if double := next((name for name in names if name and names.count(name) > 1), None):
+        raise InputError(f"the first line of {path} names column {double!r} twice; expected a name of its own for each column")
 
 
 def read_csv(path: Path) -> Iterator[Record]:
     """Rows of a CSV file with a header; row 1 is the one below it."""
     csv.field_size_limit(2**31 - 1)
     number = 0
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         try:
+            _check_utf8(reader.fieldnames or (), f"the first line of {path}")
             for number, row in enumerate(reader, 1):
                 if None in row or None in row.values():
                     raise InputError(
                         f"{records.place(number, path)} has {'more' if None in row else 'fewer'} values than the header's "
                         f"{len(reader.fieldnames or [])}; quote values that hold commas or line ends"
                     )
+                _check_utf8(row.values(), records.place(number, path))
                 yield dict(row)
-        except UnicodeDecodeError as error:
-            raise InputError(f"{records.place(number + 1, path)} or the next isn't valid UTF-8; save it as UTF-8") from error
         except csv.Error as error:
             raise InputError(f"{records.place(number + 1, path)} isn't valid CSV ({error})") from error
     if not number:
         raise InputError(f"{path} has a header and no rows; a dataset needs at least one row")
+
+
+def _check_utf8(values: Iterable[str], place: str) -> None:
+    """Refuses what was no UTF-8: such bytes are read as halves of surrogate pairs, so that the row they stand in can be named."""
+    try:
+        "".join(values).encode()
+    except UnicodeEncodeError as error:
+        byte = ord(error.object[error.start]) & 0xFF
+        raise InputError(f"{place} isn't valid UTF-8 (byte 0x{byte:02x}); save the file as UTF-8") from error
 
 
 def read_parquet(path: Path) -> Iterator[Record]:
@@ -133,10 +162,14 @@ def read_parquet(path: Path) -> Iterator[Record]:
 
     try:
         file = parquet.ParquetFile(path)
+        if double := next((name for name in file.schema_arrow.names if file.schema_arrow.names.count(name) > 1), None):
+            raise InputError(f"{path} has column {double!r} twice; expected a name of its own for each column")
         if not file.metadata.num_rows:
             raise InputError(f"{path} has no rows; a dataset needs at least one row")
         batches = (batch.to_pylist() for batch in file.iter_batches())
         yield from itertools.chain.from_iterable(batches)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} holds text that isn't valid UTF-8 ({error}); write it as UTF-8") from error
     except (pyarrow.ArrowException, OSError) as error:
         raise InputError(f"{path} isn't a readable Parquet file ({error})") from error
 
@@ -146,6 +179,8 @@ def _dataset(path: Path, split: str | None) -> Iterator[Record]:
 
     try:
         found = load_from_disk(str(path))
+    except IndexError as error:  # of a dataset without rows there is no file with a table in it
+        raise InputError(f"{path} has no rows; a dataset needs at least one row") from error
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{path} isn't a dataset that `save_to_disk` wrote ({error})") from error
     if isinstance(found, DatasetDict):

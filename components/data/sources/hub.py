@@ -21,7 +21,7 @@ from typing import Literal
 from pydantic import Field
 
 from components.artifacts import SplitName
-from components.data import records
+from components.data import pinned, records
 from components.data.records import Record
 from components.data.sources import _import
 from components.data.sources._base import SourceConfig
@@ -60,17 +60,17 @@ class Config(SourceConfig):
 def build(config: Config, out: Path, settings: Settings) -> None:
     """Fetches the commit's splits and writes them."""
     for name, split in config.tables.items():
-        found = _fetch(config, split.split)
+        found = _fetch(config, split.split, settings)
         records.write(out / f"{name}.jsonl", _import.rows(found, name, split, Path(f"{config.id}:{split.split}")))
     if "heldout" not in config.tables and config.heldout_share:
         _import.hold_out(out, config.heldout_share)
 
 
-def _fetch(config: Config, split: str) -> Iterator[Record]:
-    from datasets import load_dataset
-
+def _fetch(config: Config, split: str, settings: Settings) -> Iterator[Record]:
     try:
-        found = load_dataset(config.id, config.name, split=split, revision=config.revision)
+        found = pinned.fetch(config.id, config.name, split, config.revision, settings)
+    except InputError:
+        raise
     except Exception as error:  # the hub's client raises a dozen kinds, also bare ones
         raise InputError(
             f"dataset {config.id} at {config.revision} can't be fetched ({type(error).__name__}: {error}); it needs a "

@@ -177,6 +177,11 @@ def _pairs(config: Config) -> tuple[list[Pair], list[Pair]]:
     for pairs in (sums, differences):
         draw.shuffle(pairs)
         cut = max(1, round(len(pairs) * config.unseen))
+        if cut == len(pairs):
+            raise InputError(
+                f"data.unseen={config.unseen} holds out all {cut} sums or differences that data.max_number={top} allows; lower "
+                "unseen or raise max_number"
+            )
         unseen += pairs[:cut]
         trained += pairs[cut:]
     return _both_orders(trained), unseen

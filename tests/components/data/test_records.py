@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,7 @@ def test_missing_field_names_row_file_field_and_what_the_kind_needs(tmp_path: Pa
             "'prompt.0.content' is blank",
         ),
         ("sft", {"prompt": [{"role": "user", "content": "a"}], "completion": "b"}, "'prompt' is a list"),
+        ("sft", {"messages": [{"role": "assistant", "content": "a"}]}, "'messages' has nothing before the answer"),
         ("sft", {"messages": ["hello"]}, "'messages.0' is text ('hello'), expected role and content"),
     ],
 )
@@ -73,6 +75,12 @@ def test_wrong_shape_is_named(tmp_path: Path, kind: records.RecordKind, row: obj
         (b'{"text": "a"}\n{"text": \n', "row 2 of x.jsonl isn't valid JSON"),
         (b'{"text": "a"}\n\n{"text": "caf\xe9"}\n', "row 3 of x.jsonl isn't valid UTF-8 (byte 0xe9 at 13); save the file as UTF-8"),
         (b'{"text": NaN}\n', "row 1 of x.jsonl isn't valid JSON (NaN is no JSON value)"),
+        (b'{"text": "a", "text": "b"}\n', "row 1 of x.jsonl isn't valid JSON (key 'text' stands twice)"),
+        (b'{"text": "a"}\n'.decode().encode("utf-16-le"), "it looks like UTF-16; save the file as UTF-8"),
+        (b'[{"text": "a"}]\n', "x.jsonl is one JSON list; expected one object a line: `jq -c '.[]'` makes that of a list"),
+        (b'[\n {"text": "a"}\n]\n', "expected one object a line: `jq -c '.[]'` makes that of a list"),
+        (b'{\n "text": "a"\n}\n', "`jq -c .` of objects over several lines"),
+        (b"\xef\xbb\xbf\n", "x.jsonl is empty; expected one JSON object a line"),
         (b"[" * 100_000 + b"\n", "row 1 of x.jsonl isn't valid JSON"),
         (b"", "x.jsonl is empty; a dataset needs at least one row"),
         (b"\n \n", "x.jsonl is empty; expected one JSON object a line"),
@@ -89,6 +97,10 @@ def test_wrong_file_is_named(tmp_path: Path, content: bytes, said: str) -> None:
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     assert "no.jsonl doesn't exist" in failure(tmp_path / "no.jsonl")
     assert "is a folder; expected a file" in failure(tmp_path)
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    assert "pipe.jsonl is a pipe or a device" in failure(tmp_path / "pipe.jsonl")
+    assert "can't be read (File name too long)" in failure(tmp_path / ("a" * 300))
+    assert "is no path (embedded null byte)" in failure(tmp_path / "a\0b")
 
 
 @pytest.mark.parametrize("packed", [False, True])

@@ -41,10 +41,20 @@ def test_normalised_is_stable_and_folds_case_width_and_space() -> None:
         ({"prompt": TURNS, "chosen": "a", "rejected": "b"}, "preference", False),
         ({"text": "HI"}, "text", True),
         ({"text": "3 - 4"}, "text", False),
+        ({"prompt": PROBLEM.replace("more. How", "more, how").rstrip("?"), "completion": "37"}, "sft", True),
+        ({"text": f"He asked: “{PROBLEM[:-1]}” - and left."}, "text", True),
+        ({"prompt": PROBLEM.replace("apples", "ap\u00adples"), "completion": "37"}, "sft", True),
+        ({"prompt": "hi!", "completion": "Hello."}, "sft", True),
+        ({"text": "3+4"}, "text", True),
+        ({"text": "3 + .4"}, "text", False),
+        ({"text": f"Question: {PROBLEM[:-1]}\nAnswer: 37"}, "text", True),
+        ({"text": f"Question: {PROBLEM[:-1]} that he is rich?"}, "text", False),
+        ({"text": "!"}, "text", False),
+        ({"text": "?!"}, "text", True),
     ],
 )
 def test_leaks(row: dict[str, object], kind: separate.RecordKind, leaks: bool) -> None:
-    held = HeldOut.of([PROBLEM, "Hi", "3 + 4"])
+    held = HeldOut.of([PROBLEM, "Hi", "3 + 4", "?!"])
     assert held.leaks_into(row, kind) is leaks
 
 

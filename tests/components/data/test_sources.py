@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import gzip
 import io
 import json
@@ -189,7 +190,20 @@ def make(kind: str, path: Path) -> Path:
         data = Dataset.from_list(ROWS)
         (DatasetDict(train=data, test=data) if kind == "datasetdict" else data).save_to_disk(str(path / "saved"))
         path = path / "saved"
+        (path / ".gitkeep").touch()
     return path
+
+
+def make_folder(path: Path) -> Path:
+    path.mkdir(parents=True)
+    return path
+
+
+def table(columns: dict[str, Any], path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table(columns), path)
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "gz", "csv", "parquet", "dataset", "datasetdict"])
@@ -237,6 +251,20 @@ def test_held_out_share_follows_from_the_prompt_and_leaves_training(tmp_path: Pa
     assert split(tmp_path / "all", "heldout")[0].keys() == {"id", "prompt", "answer"}
 
 
+def test_what_can_be_held_out(tmp_path: Path, settings: Settings) -> None:
+    talks = [{"prompt": [{"role": "user", "content": f"Question {n}"}], "chosen": "a", "rejected": "b"} for n in range(40)]
+    records.write(tmp_path / "x.jsonl", talks)
+    source = {"files": {"preference": {"path": str(tmp_path / "x.jsonl")}}, "heldout_share": 0.3}
+    made = prepare.build(files.Config.model_validate(source), tmp_path / "out", settings)["splits"]
+    assert made["heldout"]["rows"] + made["preference"]["rows"] == 40
+    assert 5 < made["heldout"]["rows"] < 20
+    said = failure(files.Config.model_validate({**source, "heldout_share": 0.999}), tmp_path / "all", settings)
+    assert said == "data.heldout_share=0.999 of 40 rows leaves none in preference; lower it or bring more rows"
+    said = failure(config(heldout={"path": str(tmp_path / "x.jsonl"), "kind": "sft"}), tmp_path / "sft", settings)
+    assert "what is held out are prompts, preference or text rows, not sft" in said
+    assert "columns: {answer: completion}" in said
+
+
 @pytest.mark.parametrize(
     ("name", "content", "options", "said"),
     [
@@ -244,16 +272,30 @@ def test_held_out_share_follows_from_the_prompt_and_leaves_training(tmp_path: Pa
         ("x.csv", b"q,a\n1,2,3\n", {}, "row 1 of x.csv has more values than the header's 2"),
         ("x.csv", b"q,a\n", {}, "x.csv has a header and no rows"),
         ("x.csv", b"q,b\n1,2\n", {}, "row 1 of x.csv has no column 'a' for 'answer'; it has q, b"),
-        ("x.csv", b"q,a\n1,\xff\n", {}, "isn't valid UTF-8"),
+        ("x.csv", b"q,a\n" + b"1,2\n" * 40 + b"1,\xff\n3,4\n", {}, "row 41 of x.csv isn't valid UTF-8 (byte 0xff)"),
+        ("x.csv", "q,a\n1,2\n".encode("utf-16"), {}, "x.csv isn't valid UTF-8 (byte 0xff); save the file as UTF-8"),
+        ("x.csv", b"q,a,a\n1,2,3\n", {}, "x.csv names column 'a' twice"),
+        ("x.csv", b"\nq,a\n1,2\n", {}, "x.csv is blank; expected the names of the columns"),
+        ("x.csv", b"q;a\n1;2\n", {"columns": {}}, "row 1 of x.csv has no 'prompt'; prompt data needs prompt, answer; it has q;a"),
+        ("x.csv.gz", b"\x1f\x8b", {}, "x.csv.gz is packed, and only JSON Lines are read so; unpack it with `gunzip`"),
         ("x.csv", b'q,a\n1,"2" 3\n', {}, "isn't valid CSV"),
         ("x.csv", b"version https://git-lfs.github.com/spec/v1\n", {}, "is a Git LFS pointer, not data; run `git lfs pull`"),
         ("x.parquet", b"nonsense", {}, "isn't a readable Parquet file"),
         ("x.txt", b"nonsense", {}, "no format has the suffix '.txt'; set 'format'"),
         ("x.jsonl", b'{"q": "1", "a": "2"}\n', {"split": "train"}, "'split' is for a dataset on disk"),
-        ("x.jsonl", b'{"q": "1", "a": null}\n', {}, "row 1 of x.jsonl has no column 'a' for 'answer'; it has q, a"),
+        ("x.jsonl", b'{"q": "1", "a": null}\n', {}, "row 1 of x.jsonl: column 'a' for 'answer' is empty; fill it in"),
+        ("x.jsonl", b'{"q": "1", "a": 1e999}\n', {}, "row 1 of x.jsonl: 'answer' is a number (inf), expected text"),
+        (
+            "x.jsonl", b'{"q": "1", "a": ["b"]}\n', {"columns": {"prompt": "q", "answer": "is {a}"}},
+            "row 1 of x.jsonl: column 'a' of 'answer' is a list (['b']), expected text or a number",
+        ),
+        (
+            "x.jsonl", b'{"q": "1", "a": "2", "note": "\\ud83d"}\n', {"columns": {**COLUMNS, "note": "note"}},
+            "row 1 of x.jsonl: 'note' is text ('\\ud83d'), which JSON can't hold",
+        ),
         ("x.jsonl", b'{"prompt": "1"}\n', {"columns": {}}, "row 1 of x.jsonl has no 'answer'; prompt data needs prompt, answer"),
         ("x.jsonl", b'{"q": "1", "a": "2"}\n', {"kind": "sft"}, "split prompts holds prompts rows, not sft"),
-        ("x.jsonl", b'{"id": 1, "q": "1", "a": "2"}\n{"id": 1, "q": "2", "a": "2"}', {}, "row 2 of x.jsonl repeats id 1 of row 1"),
+        ("x.jsonl", b'{"id": 1, "q": "1", "a": "2"}\n{"id": 1, "q": "2", "a": "2"}', {}, "row 2 of x.jsonl repeats id '1' of row"),
         ("x.jsonl", b"", {}, "x.jsonl is empty"),
         ("x.jsonl", b'{"q": "1", "a": [2]}\n', {}, "row 1 of x.jsonl: 'answer' is a list ([2]), expected text"),
     ],
@@ -264,6 +306,54 @@ def test_wrong_files_are_named(
     (tmp_path / name).write_bytes(content)
     source = config(prompts={"path": str(tmp_path / name), "columns": COLUMNS, **options})
     assert said in failure(source, tmp_path / "out", settings)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (float("nan"), "row 1 of x.parquet: 'answer' is a number (nan), expected text"),
+        (datetime.date(2020, 1, 1), "'answer' is of type date (datetime.date(2020, 1, 1)), expected text"),
+    ],
+)
+def test_values_of_tables_that_are_no_text(tmp_path: Path, settings: Settings, answer: Any, said: str) -> None:
+    table({"q": ["1"], "a": [answer]}, tmp_path / "x.parquet")
+    source = {"path": str(tmp_path / "x.parquet"), "columns": COLUMNS}
+    assert said in failure(config(prompts=source), tmp_path / "out", settings)
+    carried = {"path": str(tmp_path / "x.parquet"), "columns": {"prompt": "q", "answer": "q", "note": "a"}}
+    assert "'note' is" in (failed := failure(config(prompts=carried), tmp_path / "out", settings))
+    assert "which JSON can't hold" in failed
+
+
+def test_tables_that_are_wrong_as_a_whole(tmp_path: Path, settings: Settings) -> None:
+    import pyarrow
+    from datasets import Dataset
+    from pyarrow import parquet
+
+    path = tmp_path / "x.parquet"
+    source = config(prompts={"path": str(path), "columns": COLUMNS})
+    parquet.write_table(pyarrow.table([["1"], ["2"], ["3"]], names=["q", "a", "a"]), path)
+    assert "x.parquet has column 'a' twice" in failure(source, tmp_path / "a", settings)
+    latin = pyarrow.Array.from_buffers(pyarrow.string(), 1, pyarrow.array([b"\xff"]).buffers())
+    table({"q": latin, "a": ["2"]}, path)
+    assert "x.parquet holds text that isn't valid UTF-8" in failure(source, tmp_path / "b", settings)
+    Dataset.from_list([]).save_to_disk(str(tmp_path / "none"))
+    assert "none has no rows" in failure(config(prompts={"path": str(tmp_path / "none")}), tmp_path / "c", settings)
+
+
+def test_a_table_of_pairs_and_conversations_gives_both_as_they_were(tmp_path: Path, settings: Settings) -> None:
+    named = [{"role": "user", "content": "a", "name": "Zoe"}, {"role": "assistant", "content": "b"}]
+    table({"messages": [named, None], "prompt": [None, "c"], "completion": [None, "d"]}, tmp_path / "x.parquet")
+    prepare.build(config(sft={"path": str(tmp_path / "x.parquet")}), tmp_path / "out", settings)
+    rows = [{key: value for key, value in row.items() if key != "id"} for row in split(tmp_path / "out", "sft")]
+    assert rows == [{"messages": named}, {"prompt": "c", "completion": "d"}], "no 'name': null in the second message"
+
+
+def test_tools_come_with_the_conversations_that_call_them(tmp_path: Path, settings: Settings) -> None:
+    tools = [{"type": "function", "function": {"name": "add"}}]
+    row = {"prompt": [{"role": "user", "content": "a"}], "chosen": "b", "rejected": "c", "tools": tools}
+    records.write(tmp_path / "x.jsonl", [row])
+    prepare.build(config(preference={"path": str(tmp_path / "x.jsonl")}), tmp_path / "out", settings)
+    assert split(tmp_path / "out", "preference")[0]["tools"] == tools
 
 
 def test_missing_file_and_wrong_dataset_folder(tmp_path: Path, settings: Settings) -> None:
@@ -286,6 +376,30 @@ def test_wrong_split_of_a_dataset_names_those_there_are(tmp_path: Path, settings
 def test_hub_takes_only_a_pinned_commit() -> None:
     with pytest.raises(ValueError, match="revision"):
         hub.Config.model_validate({"id": "a/b", "revision": "main", "tables": {"sft": {"split": "train"}}})
+
+
+def test_neither_a_folder_nor_another_commit_takes_the_place_of_the_pinned_one(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    def failed(commit: str, out: str) -> str:
+        tables = {"sft": {"split": "train"}}
+        return failure(
+            hub.Config.model_validate({"id": "some/set", "revision": commit, "tables": tables}), tmp_path / out, settings
+        )
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    records.write(make_folder(tmp_path / "some" / "set") / "train.jsonl", [{"prompt": "a", "completion": "b"}])
+    assert f"{tmp_path / 'some' / 'set'} would be read in place of the hub's some/set at" in failed("1" * 40, "a")
+    # what an earlier fetch of commit 1… left in its cache, and in the one that all commits share
+    for cache in (settings.root / "hub" / ("1" * 40), tmp_path / "shared"):
+        datasets.load_dataset("some/set", split="train", cache_dir=str(cache))
+        (cache / "set").rename(cache / "some___set")
+    (tmp_path / "some").rename(tmp_path / "elsewhere")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "shared")
+    assert "can't be fetched" in failed("2" * 40, "b")
 
 
 def test_hub_out_of_reach_says_what_is_missing(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

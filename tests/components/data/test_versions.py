@@ -121,6 +121,24 @@ def test_data_that_does_not_match_is_refused_and_build_saves_it(
     assert (again.replaced / "notes.txt").read_text() == "my own"
 
 
+def test_data_that_is_no_folder_of_its_own_is_left_alone(
+    built: DatasetRef, small: Make, settings: Settings, project: Path, tmp_path: Path
+) -> None:
+    place = project / "data"
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    assert versions.ensure(small(path="data"), settings, project).md5 == built.md5
+    with pytest.raises(InputError, match=rf"data is a link to {tmp_path / 'elsewhere'}, .* move it away and build again"):
+        versions.build(small(path="data", sft=70), settings, project)
+    assert place.is_symlink()
+    assert (tmp_path / "elsewhere" / "sft.jsonl").exists()
+    place.unlink()
+    place.write_text("mine")
+    with pytest.raises(InputError, match="data is a file"):
+        versions.build(small(path="data"), settings, project)
+    assert place.read_text() == "mine"
+
+
 def test_other_settings_make_a_private_version(built: DatasetRef, small: Make, settings: Settings, project: Path) -> None:
     ref = versions.ensure(small(path="data", seed=5), settings, project)
     assert ref.repository == settings.data
@@ -167,6 +185,15 @@ def test_a_tampered_private_version_is_refused(small: Make, settings: Settings, 
     assert versions.ensure(small(), settings, tmp_path) == ref
 
 
+def test_a_private_version_with_a_torn_dvc_file_is_made_again(small: Make, settings: Settings, tmp_path: Path) -> None:
+    ref = versions.ensure(small(), settings, tmp_path)
+    (settings.data / f"{ref.path.name}.dvc").write_text("outs:\n- md5: 82")
+    assert diff.versions(settings, tmp_path) == []
+    assert versions.find(small(), settings, tmp_path) is None
+    assert versions.ensure(small(), settings, tmp_path) == ref
+    assert [v.md5 for v in diff.versions(settings, tmp_path)] == [ref.md5]
+
+
 def test_an_input_file_that_changes_makes_a_new_version(tmp_path: Path, settings: Settings) -> None:
     from components.data.sources.files import Config as Files
 
@@ -185,7 +212,6 @@ def test_an_input_file_that_changes_makes_a_new_version(tmp_path: Path, settings
     [
         "",
         "outs: []\n",
-        "<<<<<<< ours\nouts:\n=======\n",
         "outs:\n- md5: nonsense\n  path: data\n",
         "outs:\n- md5: 826bc1662348de9fd3c7069c975fdf8e.dir\n  path: data\n",
     ],
@@ -220,7 +246,7 @@ def test_a_remote_that_fails_keeps_the_version_and_falls_back_to_building(
 ) -> None:
     (tmp_path / "file").touch()
     dvc(project, settings, "remote", "add", "-d", "store", str(tmp_path / "file" / "remote"))
-    with pytest.raises(LapidarError, match="built and kept here, but not pushed to store"):
+    with pytest.raises(LapidarError, match=r"built and kept here, but not pushed to store: .* Not a directory: "):
         versions.build(small(path="data"), settings, project)
     shutil.rmtree(project / "data")
     shutil.rmtree(project / ".dvc" / "cache")
@@ -275,6 +301,48 @@ def test_changed_rows_are_found_by_id(built: DatasetRef, settings: Settings, pro
     assert (removed.id, removed.before, removed.after) == (rows[-1]["id"], rows[-1], None)
 
 
+def test_rows_without_an_id_and_ids_that_stand_twice_are_all_counted(
+    built: DatasetRef, settings: Settings, project: Path, commit: Callable[[str], str]
+) -> None:
+    commit("data")
+    path = project / "data" / "sft.jsonl"
+    first, _, *others = path.read_bytes().splitlines(keepends=True)
+    bare = b"".join(json.dumps({"prompt": f"q{n}", "completion": "a"}).encode() + b"\n" for n in (1, 2, 2))
+    path.write_bytes(first + first + b"".join(others) + bare)
+    sft = diff.diff("HEAD", "workspace", settings, project)["splits"]["sft"]
+    assert (sft["added"], sft["removed"], sft["changed"], sft["unchanged"]) == (4, 1, 0, 59)
+    assert sft["samples"]["added"] == [json.loads(first), *({"prompt": f"q{n}", "completion": "a"} for n in (1, 2))]
+    assert len(diff.rows("HEAD", "workspace", "sft", "added", settings, project)) == 4
+
+
+def test_the_workspace_is_known_by_its_md5_also_where_no_cache_has_it(
+    built: DatasetRef, settings: Settings, project: Path, commit: Callable[[str], str]
+) -> None:
+    commit("data")
+    with (project / "data" / "sft.jsonl").open("ab") as file:
+        file.write(b'{"prompt": "q", "completion": "a"}\n')
+    md5 = folder_md5(project / "data").md5
+    assert diff.diff("HEAD", md5[:10], settings, project)["splits"]["sft"]["added"] == 1
+
+
+def test_a_commit_with_half_a_merge_is_left_out(
+    built: DatasetRef,
+    small: Make,
+    settings: Settings,
+    project: Path,
+    commit: Callable[[str], str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    good, file = commit("good"), project / "data.dvc"
+    text = file.read_text()
+    file.write_text(f"<<<<<<< HEAD\n{text}=======\n{text}>>>>>>> theirs\n")
+    bad = commit("bad")
+    with pytest.raises(InputError, match=r"data\.dvc holds two versions, .* `git checkout --ours data\.dvc`"):
+        versions.ensure(small(path="data"), settings, project)
+    assert [v.name for v in diff.versions(settings, project)] == ["workspace", good[:12]]
+    assert f"left out: data.dvc of {bad[:12]}" in caplog.text
+
+
 def test_diff_fetches_what_only_the_remote_has(
     small: Make, settings: Settings, project: Path, tmp_path: Path, commit: Callable[[str], str]
 ) -> None:
@@ -288,7 +356,7 @@ def test_diff_fetches_what_only_the_remote_has(
     shutil.rmtree(tmp_path / "remote")
     shutil.rmtree(project / ".dvc" / "cache", ignore_errors=True)
     shutil.rmtree(settings.root / "dvc", ignore_errors=True)
-    with pytest.raises(InputError, match=r"HEAD~1 \(md5 .*\) can't be fetched from store"):
+    with pytest.raises(InputError, match=r"HEAD~1 \(md5 .*\) can't be fetched from store: .* failed in .*: \w"):
         diff.diff("HEAD~1", "workspace", settings, project)
 
 
@@ -363,13 +431,24 @@ def test_two_processes_at_once_make_one_private_version(small: Make, settings: S
     assert len(list(settings.data.glob("[!.]*.dvc"))) == 1
 
 
+def test_a_disk_that_is_full_for_dvc_is_named(small: Make, tmp_path: Path) -> None:
+    """DVC keeps hashes in SQLite, which has a sentence of its own for it."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(folder)], capture_output=True).returncode:
+        pytest.skip("mounting a small tmpfs needs root")
+    try:
+        with pytest.raises(InputError, match=r"the disk of .* is full"):
+            versions.ensure(small(), Settings(home=folder / "home"), tmp_path)
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
 def test_a_full_disk_is_named(small: Make, settings: Settings, project: Path) -> None:
     """A file size limit stands for the full disk: the kernel refuses the write in the same place."""
     code = (
-        "import resource, signal, errno\n"
-        "import components.data.workspace as w\n"
+        "import resource, signal\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "w._FULL = (errno.EFBIG,)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
     )
     done = subprocess.run(

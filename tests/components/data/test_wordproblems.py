@@ -142,6 +142,10 @@ def test_sizes_are_kept(small: Make, tmp_path: Path, settings: Settings) -> None
 def test_too_small_a_world_says_so(small: Make, tmp_path: Path, settings: Settings) -> None:
     with pytest.raises(InputError, match=r"max_number=5 gives too few different problems|lower facts or corpus"):
         prepare.build(small(max_number=5, corpus=20_000), tmp_path / "out", settings)
+    with pytest.raises(
+        InputError, match=r"data\.unseen=0\.99 holds out all \d+ sums or differences .* lower unseen or raise max_number"
+    ):
+        prepare.build(small(max_number=5, unseen=0.99), tmp_path / "out", settings)
 
 
 def test_only_subtractions_are_terse_and_only_where_solutions_are_written(small: Make, tmp_path: Path, settings: Settings) -> None:
