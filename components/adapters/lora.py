@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from components.config import MethodConfig
 from components.errors import InputError
@@ -29,6 +29,15 @@ class Config(MethodConfig):
     target_modules: str | list[str] = "all-linear"
     layers: tuple[int, int] | None = None
     ranks: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+
+    @field_validator("target_modules")
+    @classmethod
+    def _compiles(cls, value: str | list[str]) -> str | list[str]:
+        try:
+            re.compile(value if isinstance(value, str) else "")
+        except re.error as error:
+            raise ValueError(f"isn't a regular expression: {error}") from error
+        return value
 
     @model_validator(mode="after")
     def _one_way_to_choose_layers(self) -> Config:

@@ -146,6 +146,25 @@ def test_full_fine_tuning_hands_on_whole_models() -> None:
     assert built.node("grpo").models["model"] == graph.ModelSource("dpo")
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["align.0.adapter={method: lora}"], r"dpo\.adapter=lora: the model has an adapter already when dpo begins; leave it out"),
+        (["align.1.adapter={method: full}"], r"grpo\.adapter=full: the model has an adapter already"),
+        (["sft.adapter={method: full}"], "sft would train all weights of a quantized model.* give sft an adapter"),
+        (["sft=null"], "dpo would train all weights of a quantized model.* give dpo an adapter"),
+    ],
+)
+def test_what_a_later_stage_would_refuse_is_refused_before_the_first(overrides: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        graph.build(recipe.load(str(TINY), overrides))
+
+
+def test_without_sft_the_first_alignment_brings_the_adapter() -> None:
+    built = graph.build(recipe.load(str(TINY), ["sft=null", "align.0.adapter={method: lora}"]))
+    assert built.models["grpo"] == graph.ModelSource("quantize", "grpo")
+
+
 def test_a_reward_model_stands_beside_the_policy() -> None:
     built = graph.build(recipe.load(str(TINY), ["align.0={method: reward}"]))
     assert built.node("grpo").models["model"] == graph.ModelSource("quantize", "sft")

@@ -114,3 +114,8 @@ def test_ranks_that_fit_no_model(model: Any, ranks: tuple[int, ...]) -> None:
         lora.apply(lora.Config(ranks=ranks), model)
     with pytest.raises(ValidationError, match="layers and ranks both choose layers"):
         lora.Config(ranks=ranks, layers=(0, 1))
+
+
+def test_a_pattern_that_is_none_is_refused_before_anything_runs() -> None:
+    with pytest.raises(ValidationError, match="isn't a regular expression: missing \\), unterminated subpattern"):
+        lora.Config(target_modules="(")
