@@ -9,7 +9,7 @@ from typing import Any
 
 from components.data.records import read
 from components.errors import InputError
-from components.models.chat import as_messages, prompt_ids
+from components.models.chat import as_messages, prompt_ids, rendered_ids
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,10 @@ def sft_row(tokenizer: Any, record: dict[str, Any], place: str) -> Row:
     Tokens that the template puts behind the end of the answer (a newline, say) are cut: the answer ends there.
     """
     prompt, completion = as_messages(record)
-    start = prompt_ids(tokenizer, prompt)
-    whole: list[int] = tokenizer.apply_chat_template(prompt + completion, return_dict=False)
+    try:
+        start, whole = prompt_ids(tokenizer, prompt), rendered_ids(tokenizer, prompt + completion)
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from error
     if whole[: len(start)] != start:
         raise InputError(
             f"{place}: the chat template renders the prompt differently when an answer follows, so the model would be asked "
