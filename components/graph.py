@@ -70,7 +70,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A recipe's stages in order, and which model is current behind each of them."""
+    """A recipe's stages in order, and which model is current behind each of them; ``final`` names the last before ``merge``."""
 
     nodes: tuple[Node, ...]
     models: Mapping[str, ModelSource]
@@ -123,7 +123,7 @@ def build(recipe: Recipe) -> Graph:
     if recipe.quantize is not None:
         add("quantize", "quantize", recipe.quantize, recipe.quantize.splits(), model=current)
         current = models["quantize"] = ModelSource("quantize")
-    final = "base"
+    final = "base" if recipe.quantize is None else "quantize"
     trained: list[tuple[str, str, Any]] = [("sft", "sft", recipe.sft)] if recipe.sft is not None else []
     trained += [(name, "align", config) for name, config in _align_names(recipe)]
     for name, section, config in trained:
@@ -134,7 +134,9 @@ def build(recipe: Recipe) -> Graph:
         current = ModelSource(current.base, name) if made == "adapter" else ModelSource(name)
         models[name], final = current, name
         evaluate(name)
-    if final != "base" or recipe.quantize is not None:
+    if final == "quantize":  # nothing is trained: this is what is registered
+        evaluate(final)
+    if final != "base":
         add("merge", "merge", methods.load("merge", "merge").Config(), (), model=current)
         merged = models["merge"] = ModelSource("merge")
     else:

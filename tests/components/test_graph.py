@@ -120,6 +120,15 @@ def test_a_split_changes_the_stages_that_read_it(split: str, stages: list[str]) 
     assert changed(data=other) == stages
 
 
+def test_another_text_of_a_template_file_changes_all_stages(tmp_path: Path) -> None:
+    file, found = tmp_path / "chat.jinja", []
+    for text in ("{{ messages[0]['content'] }}", "{{ messages[-1]['content'] }}"):
+        file.write_text(text)
+        found.append(keys(f"model.chat_template={file}"))
+    assert all(found[0][name] != found[1][name] for name in NODES)
+    assert recipe.load(str(TINY), [f"model.chat_template={file}"]).model.chat_template == text
+
+
 def test_held_out_rows_train_nothing() -> None:
     other = replace(DATA, splits={**DATA.splits, "heldout": replace(DATA.splits["heldout"], sha256="other")})
     before, after = keys("quantize=null"), keys("quantize=null", data=other)
@@ -137,6 +146,14 @@ def test_the_device_decides() -> None:
 def test_leaving_out_quantization_merges_onto_the_base() -> None:
     built = graph.build(recipe.load(str(TINY), ["quantize=null"]))
     assert built.models["grpo"] == graph.ModelSource("base", "grpo")
+
+
+def test_where_nothing_is_trained_the_quantized_model_is_what_counts() -> None:
+    built = graph.build(recipe.load(str(TINY), ["sft=null", "align=[]"]))
+    assert [node.name for node in built.nodes if node.section != "export"] == [
+        "base", "evaluate.base", "quantize", "evaluate.quantize", "merge", "evaluate.export",
+    ]  # fmt: skip
+    assert built.final == "quantize"
 
 
 def test_full_fine_tuning_hands_on_whole_models() -> None:
