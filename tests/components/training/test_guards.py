@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -124,3 +125,46 @@ def test_prompts_and_answers_have_to_fit_the_context(
 def test_a_second_adapter_is_refused(tiny_sft: ModelRef, tiny_data: DatasetRef, new_stage: Callable[..., Stage]) -> None:
     with pytest.raises(InputError, match=r"sft\.adapter: the model has an adapter already; leave it out"):
         sft.run(sft.Config(**SFT), Inputs(tiny_data, {"model": tiny_sft}), new_stage())
+
+
+def test_a_conversation_that_the_template_refuses_is_named(
+    tiny_llama: Path, tiny_data: DatasetRef, new_stage: Callable[..., Stage], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_llama, tmp_path / "model")
+    tokenizer = load_tokenizer(folder)
+    tokenizer.chat_template = "{{ raise_exception('no such role here') }}"
+    tokenizer.save_pretrained(str(folder))
+    said = "row 1 of sft.jsonl: the model's chat template refuses a conversation of user: no such role here"
+    with pytest.raises(InputError, match=said):
+        sft.run(sft.Config(**SFT), Inputs(tiny_data, {"model": ModelRef(folder, None, "")}), new_stage())
+
+
+def test_a_training_shorter_than_a_logging_window_tells_its_loss(
+    tiny_sft: ModelRef, tiny_data: DatasetRef, new_stage: Callable[..., Stage]
+) -> None:
+    stage = new_stage()
+    config = grpo.Config(rewards=[length.Config(least=3, most=5, slack=12)], **{**GRPO, "logging_every": 10})
+    grpo.run(config, Inputs(tiny_data, {"model": tiny_sft}), stage)
+    assert [event["step"] for event in said(stage, "metric") if event["name"] == "loss"] == [4]
+
+
+def test_fewer_prompts_than_one_batch_of_rollouts(
+    tiny_sft: ModelRef, tiny_data: DatasetRef, new_stage: Callable[..., Stage]
+) -> None:
+    config = grpo.Config(rewards=[length.Config()], **{**GRPO, "batch_size": 100})
+    message = r"24 prompts are fewer than the 25 of one batch of 100 rollouts \(4 each\); lower batch_size to 96 or less"
+    with pytest.raises(InputError, match=message):
+        grpo.run(config, Inputs(tiny_data, {"model": tiny_sft}), new_stage())
+
+
+@pytest.mark.parametrize("scale", ["group", "batch", "none"])
+def test_equal_rewards_are_equal_whatever_rounding_makes_of_them(
+    tiny_sft: ModelRef, tiny_data: DatasetRef, new_stage: Callable[..., Stage], scale: str
+) -> None:
+    """TRL takes the mean of eight rewards of 0.7 for another number; and two rewards of one method are told apart."""
+    stage, text = new_stage(), [format_reward.Config(pattern=pattern, weight=0.35) for pattern in (".*", "(?s).*")]
+    config = grpo.Config(rewards=text, **{**GRPO, "num_generations": 8}, scale_rewards=scale)
+    grpo.run(config, Inputs(tiny_data, {"model": tiny_sft}), stage)
+    assert len([e for e in said(stage, "warning") if "in 100 % of the groups all rewards were equal" in e["message"]]) == 2
+    assert json.loads((stage.out / "metrics.json").read_bytes())["equal_groups"] == 1
+    assert {e["name"] for e in said(stage, "metric")} >= {"rewards/format/mean", "rewards/format.2/mean"}
