@@ -161,7 +161,10 @@ def _prompts(tokenizer: Any, inputs: Inputs, config: Config) -> tuple[list[dict[
 
     rows, too_long = [], 0
     file = inputs.split("prompts")
+    scores = [(reward, methods.load("reward", reward.method).score) for reward in config.rewards]
     for record in read(file, "prompts"):
+        for reward, score in scores:
+            score(reward, "", record)  # a row that a reward can't read is heard of now, not in the middle of the training
         messages = [{"role": "user", "content": record["prompt"]}]
         if len(prompt_ids(tokenizer, messages)) > config.max_prompt_length:
             too_long += 1
