@@ -20,6 +20,12 @@ class Row:
     completion_mask: list[int]
 
 
+def longest(model: Any, max_length: int) -> int:
+    """Tokens that a row may have: ``max_length``, and no more than the model has positions for."""
+    context: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return min(max_length, context or max_length)
+
+
 def sft_rows(tokenizer: Any, file: Path, max_length: int) -> tuple[list[Row], int]:
     """(rows, how many didn't fit ``max_length`` tokens and were left out).
 
@@ -34,7 +40,10 @@ def sft_rows(tokenizer: Any, file: Path, max_length: int) -> tuple[list[Row], in
         else:
             rows.append(row)
     if not rows:
-        raise InputError(f"every row of {file.name} is longer than max_length={max_length} tokens; raise it or shorten the rows")
+        raise InputError(
+            f"every row of {file.name} is longer than max_length={max_length} tokens; "
+            "raise it (the model's context permitting) or shorten the rows"
+        )
     return rows, too_long
 
 

@@ -12,11 +12,11 @@ import pytest
 
 from components import events
 from components.adapters.lora import Config as LoraConfig
-from components.align import grpo
+from components.align import dpo, grpo
 from components.artifacts import DatasetRef, Inputs, ModelRef
 from components.errors import InputError, StageFailed
 from components.models.load import load_tokenizer
-from components.rewards import exact_answer, length
+from components.rewards import exact_answer, length, required_words
 from components.rewards import format as format_reward
 from components.stage import Stage
 from components.train import sft
@@ -62,7 +62,8 @@ def test_rows_longer_than_allowed_are_counted_and_all_of_them_are_too_many(
     (warning,) = said(stage, "warning")
     assert warning["message"].endswith("of 40 rows are longer than 90 tokens: left out")
     with pytest.raises(
-        InputError, match=r"every row of sft\.jsonl is longer than max_length=5 tokens; raise it or shorten the rows"
+        InputError,
+        match=r"every row of sft\.jsonl is longer than max_length=5 tokens; raise it",
     ):
         sft.run(sft.Config(max_length=5, **SFT), Inputs(tiny_data, {"model": tiny_nf4}), new_stage())
 
@@ -168,3 +169,24 @@ def test_equal_rewards_are_equal_whatever_rounding_makes_of_them(
     assert len([e for e in said(stage, "warning") if "in 100 % of the groups all rewards were equal" in e["message"]]) == 2
     assert json.loads((stage.out / "metrics.json").read_bytes())["equal_groups"] == 1
     assert {e["name"] for e in said(stage, "metric")} >= {"rewards/format/mean", "rewards/format.2/mean"}
+
+
+def test_a_reward_that_needs_what_the_rows_lack(tiny_sft: ModelRef, tiny_data: DatasetRef, new_stage: Callable[..., Stage]) -> None:
+    stage, config = new_stage(), grpo.Config(rewards=[required_words.Config()], **GRPO)
+    with pytest.raises(InputError, match=r"prompt row '.*' has words=None; reward required_words needs a list of words"):
+        grpo.run(config, Inputs(tiny_data, {"model": tiny_sft}), stage)
+    assert said(stage, "progress") == []
+
+
+def test_rows_longer_than_the_context_are_left_out(
+    tiny_llama: Path, tiny_data: DatasetRef, new_stage: Callable[..., Stage], tmp_path: Path
+) -> None:
+    """The model has no positions for what stands behind it, whatever ``max_length`` allows."""
+    folder = shutil.copytree(tiny_llama, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_bytes())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 90}))
+    for method, settings in ((sft, SFT), (dpo, {**SFT, "adapter": LoraConfig(r=4)})):
+        stage = new_stage()
+        method.run(method.Config(**settings), Inputs(tiny_data, {"model": ModelRef(folder, None, "")}), stage)
+        (warning,) = said(stage, "warning")
+        assert warning["message"].endswith("are longer than 90 tokens: left out")
