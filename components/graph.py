@@ -70,7 +70,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A recipe's stages in order, and which model is current behind each of them."""
+    """A recipe's stages in order, and which model is current behind each of them; ``final`` names the last before ``merge``."""
 
     nodes: tuple[Node, ...]
     models: Mapping[str, ModelSource]
@@ -92,7 +92,8 @@ def build(recipe: Recipe) -> Graph:
     """The stages of a recipe, in the order in which they run.
 
     Raises:
-        InputError: if a recipe that trains would evaluate an endpoint, or what a search chooses would not be used.
+        InputError: if a recipe that trains would evaluate an endpoint, what a search chooses would not be used, or a stage can't
+            train what comes to it.
     """
     if recipe.evaluate is not None and recipe.evaluate.method == "endpoint":
         return _elsewhere(recipe)
@@ -122,17 +123,20 @@ def build(recipe: Recipe) -> Graph:
     if recipe.quantize is not None:
         add("quantize", "quantize", recipe.quantize, recipe.quantize.splits(), model=current)
         current = models["quantize"] = ModelSource("quantize")
-    final = "base"
+    final = "base" if recipe.quantize is None else "quantize"
     trained: list[tuple[str, str, Any]] = [("sft", "sft", recipe.sft)] if recipe.sft is not None else []
     trained += [(name, "align", config) for name, config in _align_names(recipe)]
     for name, section, config in trained:
+        _check_adapter(name, config, current.adapter is not None, recipe.quantize is not None and current.base == "quantize")
         add(name, section, config, config.splits(), model=current)
         if (made := config.makes(current.adapter is not None)) == "other":
             continue  # a reward model stands beside the policy, it doesn't follow it
         current = ModelSource(current.base, name) if made == "adapter" else ModelSource(name)
         models[name], final = current, name
         evaluate(name)
-    if final != "base" or recipe.quantize is not None:
+    if final == "quantize":  # nothing is trained: this is what is registered
+        evaluate(final)
+    if final != "base":
         add("merge", "merge", methods.load("merge", "merge").Config(), (), model=current)
         merged = models["merge"] = ModelSource("merge")
     else:
@@ -147,6 +151,27 @@ def build(recipe: Recipe) -> Graph:
         screen = recipe.contamination.model_copy(update={"stored": tuple(names)})
         add("contamination", "screen", screen, screen.splits())
     return Graph(tuple(nodes), models, final)
+
+
+def _check_adapter(name: str, config: Any, has_adapter: bool, quantized: bool) -> None:
+    """What a training stage would refuse after all the stages before it have run.
+
+    Raises:
+        InputError: if a second adapter is asked for, or the weights of a quantized model are to be trained.
+    """
+    made = config.makes(has_adapter)
+    if made == "other":
+        return
+    if has_adapter and config.adapter is not None:
+        raise InputError(
+            f"{name}.adapter={config.adapter.method}: the model has an adapter already when {name} begins; "
+            "leave it out to go on with that one"
+        )
+    if quantized and made == "model":
+        raise InputError(
+            f"{name} would train all weights of a quantized model, and integers have no gradient; "
+            f"give {name} an adapter ({{method: lora}}), or take out 'quantize:'"
+        )
 
 
 def _elsewhere(recipe: Recipe) -> Graph:

@@ -61,8 +61,11 @@ def tokenizer(recipe: Recipe, base: Sealed | None, source: ModelRef | None, data
     return found
 
 
-def preview(recipe: Recipe, data: DatasetRef, tokenizer: Any) -> Preview | None:
+def preview(recipe: Recipe, data: DatasetRef, tokenizer: Any, context: int | None = None) -> Preview | None:
     """The first rows that are trained on; None for a recipe that trains on none.
+
+    Args:
+        context: tokens that the model has positions for; longer rows aren't trained on, whatever ``max_length`` says.
 
     Raises:
         InputError: if a row has no trained token, or the split that training needs isn't there.
@@ -71,6 +74,7 @@ def preview(recipe: Recipe, data: DatasetRef, tokenizer: Any) -> Preview | None:
     if chosen is None:
         return None
     name, limit = chosen
+    limit = min(limit, context) if limit is not None and context else limit
     if name not in data.splits:
         raise InputError(f"the dataset has no split {name!r}, only {', '.join(sorted(data.splits))}; add it to the data section")
     file, rows, longest, left_out = data.file(name), list[Row](), 0, 0

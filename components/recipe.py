@@ -36,7 +36,8 @@ class ModelConfig(Config):
     Attributes:
         source: ``pretrain``, a folder, a hub id ``org/name`` with ``revision``, or ``models:/name/version``.
         revision: 40 hex digits of the hub commit.
-        chat_template: ``auto`` (the tokenizer's own, else ``plain``), ``plain``, or a Jinja file.
+        chat_template: ``auto`` (the tokenizer's own, else ``plain``), ``plain``, or a Jinja file, whose text takes its place: so
+            what was rendered stands in the record, and another text under the same name is another recipe.
         eos_token: token that ends an answer, where it isn't the tokenizer's own: a pretrained model knows the one that stood
             behind its training texts, and can't learn one that it never saw.
         licence: licence of the base model, if its folder doesn't state it.
@@ -48,6 +49,18 @@ class ModelConfig(Config):
     eos_token: str | None = None
     licence: str | None = None
     pretrain: PretrainConfig = PretrainConfig()
+
+    @field_validator("chat_template")
+    @classmethod
+    def _text_of_a_file(cls, value: str) -> str:
+        if value in ("auto", "plain") or "{" in value:
+            return value
+        try:
+            return Path(value).read_text(encoding="utf-8")
+        except OSError as error:
+            raise ValueError("is neither 'auto' nor 'plain' nor a file") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"isn't UTF-8 (byte {error.start}); save it as UTF-8") from error
 
     @model_validator(mode="after")
     def _end_token_is_known(self) -> ModelConfig:

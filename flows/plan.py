@@ -178,12 +178,23 @@ def _preview(plan: Plan) -> None:
     if found is None:
         plan.no_preview = "the base model's tokenizer isn't here yet"
         return
-    plan.preview = preview(plan.recipe, plan.data, found)
+    plan.preview = preview(plan.recipe, plan.data, found, _context(plan))
     if plan.preview is None:
         plan.no_preview = "the recipe trains on no rows"
         return
     pair = longest_pair(plan.recipe, plan.data, found)
     plan.longest = {plan.preview.split: plan.preview.longest} | ({"preference": pair} if pair is not None else {})
+
+
+def _context(plan: Plan) -> int | None:
+    """Tokens that the base model has positions for, where its config says so."""
+    if plan.recipe.model.source == "pretrain":
+        return plan.recipe.model.pretrain.context
+    if plan.source is None:
+        return None
+    config = json.loads((plan.source.base / "config.json").read_bytes())
+    found = config.get("text_config", config).get("max_position_embeddings")
+    return found if isinstance(found, int) else None
 
 
 def _shape(plan: Plan) -> tuple[cost.Shape | None, str | None]:

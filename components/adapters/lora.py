@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from components.config import MethodConfig
 from components.errors import InputError
+from components.models.precision import HEADS
 
 
 class Config(MethodConfig):
@@ -29,6 +30,15 @@ class Config(MethodConfig):
     target_modules: str | list[str] = "all-linear"
     layers: tuple[int, int] | None = None
     ranks: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+
+    @field_validator("target_modules")
+    @classmethod
+    def _compiles(cls, value: str | list[str]) -> str | list[str]:
+        try:
+            re.compile(value if isinstance(value, str) else "")
+        except re.error as error:
+            raise ValueError(f"isn't a regular expression: {error}") from error
+        return value
 
     @model_validator(mode="after")
     def _one_way_to_choose_layers(self) -> Config:
@@ -62,19 +72,21 @@ def apply(config: Config, model: Any) -> Any:
 
 def _targets(config: Config, model: Any) -> list[str]:
     """Full names of the modules that get an adapter, sorted: what was chosen stands in the adapter's own config."""
-    linear = [n for n, m in model.named_modules() if _is_linear(m) and not n.endswith("lm_head") and n != "score"]
+    linear = [n for n, m in model.named_modules() if _is_linear(m) and not n.endswith((*HEADS, "score"))]
     chosen = [n for n in linear if _matches(n, config.target_modules)]
     if not chosen:
-        known = sorted({n.rpartition(".")[2] for n in linear})
-        raise InputError(f"target_modules={config.target_modules!r} matches no linear module; the model has {', '.join(known)}")
+        known = ", ".join(sorted({n.rpartition(".")[2] for n in linear})) or "none"
+        raise InputError(f"target_modules={config.target_modules!r} matches no linear module; the model has {known}")
+    count = model.config.get_text_config().num_hidden_layers
     if config.layers is not None:
         first, last = config.layers
-        count = model.config.num_hidden_layers
         if not 0 <= first <= last < count:
             raise InputError(f"layers=[{first}, {last}] isn't a range within the model's layers 0 to {count - 1}")
         chosen = [n for n in chosen if (layer := _layer(n)) is not None and first <= layer <= last]
+        if not chosen:
+            raise InputError(f"target_modules={config.target_modules!r} has no module in the layers {first} to {last}")
     if config.ranks is not None:
-        if len(config.ranks) != (count := model.config.num_hidden_layers) or not any(config.ranks):
+        if len(config.ranks) != count or not any(config.ranks):
             raise InputError(f"ranks={list(config.ranks)}: needs one rank for each of the {count} layers, and not all of them 0")
         chosen = [n for n in chosen if (layer := _layer(n)) is not None and config.ranks[layer]]
         if not chosen:
@@ -99,5 +111,6 @@ def _matches(name: str, targets: str | list[str]) -> bool:
 
 
 def _layer(name: str) -> int | None:
-    match = re.search(r"\.layers\.(\d+)\.", name)
+    """The layer that a module belongs to: the first number in its name (``model.layers.3.…``, ``transformer.h.3.…``)."""
+    match = re.search(r"\.(\d+)\.", name)
     return int(match.group(1)) if match else None

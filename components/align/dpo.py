@@ -42,11 +42,13 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
     from components.models.load import load_model
     from components.training.pairs import conversational_pairs, dataset
     from components.training.policy import fit, load_policy, save_policy
+    from components.training.rows import longest
 
     model, tokenizer = load_policy(config, inputs.model, stage)
-    pairs, too_long = conversational_pairs(tokenizer, inputs.split("preference"), config.max_length)
+    limit = longest(model, config.max_length)
+    pairs, too_long = conversational_pairs(tokenizer, inputs.split("preference"), limit)
     if too_long:
-        stage.events.warning(f"{too_long} of {too_long + len(pairs)} pairs are longer than {config.max_length} tokens: left out")
+        stage.events.warning(f"{too_long} of {too_long + len(pairs)} pairs are longer than {limit} tokens: left out")
     full = config.makes(inputs.model.adapter is not None) == "model"
     arguments = DPOConfig(
         **trainer_arguments(config, stage, len(pairs)),

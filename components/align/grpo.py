@@ -7,6 +7,8 @@ Rewards are files in ``components/rewards``. On-policy with the defaults; ``step
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -69,6 +71,7 @@ class Config(FineTuneConfig):
 def run(config: Config, inputs: Inputs, stage: Stage) -> None:
     """Trains on the ``prompts`` split; writes the adapter or the model, and the reward of the first and last window."""
     from datasets import Dataset
+    from transformers import GenerationConfig
     from trl import GRPOConfig, GRPOTrainer
 
     from components.training.callbacks import EqualGroups
@@ -81,8 +84,9 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
             f"{too_long} of {too_long + len(rows)} prompts are longer than {config.max_prompt_length} tokens: left out"
         )
     _check_context(model, config)
+    _check_batch(len(rows), config)
     arguments = GRPOConfig(
-        **trainer_arguments(config, stage, len(rows) * config.num_generations),
+        **trainer_arguments(config, stage, len(rows) * config.num_generations * config.num_iterations),
         num_generations=config.num_generations,
         steps_per_generation=config.steps_per_generation,
         num_iterations=config.num_iterations,
@@ -96,14 +100,18 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
         mask_truncated_completions=config.mask_truncated,
         reward_weights=[reward.weight for reward in config.rewards],  # type: ignore[attr-defined]
     )
+    own, model.generation_config = model.generation_config, GenerationConfig(eos_token_id=model.generation_config.eos_token_id)
     trainer = GRPOTrainer(
         model=model,
-        reward_funcs=[reward_function(reward) for reward in config.rewards],
+        reward_funcs=reward_functions(config.rewards),
         args=arguments,
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
     )
-    save_policy(fit(trainer, stage, EqualGroups(stage.events)), tokenizer, stage)
+    trainer.add_callback(EqualGroups(stage.events, lambda: _rewards(trainer, config), config.num_generations))
+    trained = fit(trainer, stage)
+    trained.generation_config = own
+    save_policy(trained, tokenizer, stage)
     history = [entry for entry in trainer.state.log_history if "reward" in entry]
     stage.save_metrics(
         {
@@ -117,7 +125,24 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
     )
 
 
-def reward_function(config: Any) -> Any:
+def _rewards(trainer: Any, config: Config) -> list[float]:
+    """The weighted rewards of the latest rollouts of all processes, group behind group."""
+    each = zip(*(trainer._logs["rewards"][name] for name in trainer.reward_func_names), strict=True)
+    weights = [reward.weight for reward in config.rewards]  # type: ignore[attr-defined]
+    return [math.fsum(weight * value for weight, value in zip(weights, values, strict=True)) for values in each]
+
+
+def reward_functions(rewards: Sequence[Any]) -> list[Any]:
+    """The rewards in TRL's form, each under its method's name, numbered from the second of the same method on."""
+    methods_before = [[other.method for other in rewards[:i]] for i in range(len(rewards))]
+    counts = [before.count(reward.method) + 1 for before, reward in zip(methods_before, rewards, strict=True)]
+    return [
+        reward_function(reward, reward.method if count == 1 else f"{reward.method}.{count}")
+        for reward, count in zip(rewards, counts, strict=True)
+    ]
+
+
+def reward_function(config: Any, name: str) -> Any:
     """TRL's form of a reward: completions as messages, the dataset's ``row`` column as JSON, one number each."""
     module = methods.load("reward", config.method)
 
@@ -125,7 +150,7 @@ def reward_function(config: Any) -> Any:
         texts = [completion[-1]["content"] for completion in completions]
         return [module.score(config, text, json.loads(line)) for text, line in zip(texts, row, strict=True)]
 
-    reward.__name__ = config.method
+    reward.__name__ = name
     return reward
 
 
@@ -136,7 +161,10 @@ def _prompts(tokenizer: Any, inputs: Inputs, config: Config) -> tuple[list[dict[
 
     rows, too_long = [], 0
     file = inputs.split("prompts")
+    scores = [(reward, methods.load("reward", reward.method).score) for reward in config.rewards]
     for record in read(file, "prompts"):
+        for reward, score in scores:
+            score(reward, "", record)  # a row that a reward can't read is heard of now, not in the middle of the training
         messages = [{"role": "user", "content": record["prompt"]}]
         if len(prompt_ids(tokenizer, messages)) > config.max_prompt_length:
             too_long += 1
@@ -147,6 +175,16 @@ def _prompts(tokenizer: Any, inputs: Inputs, config: Config) -> tuple[list[dict[
             f"every prompt of {file.name} is longer than max_prompt_length={config.max_prompt_length} tokens; raise it"
         )
     return rows, too_long
+
+
+def _check_batch(prompts: int, config: Config) -> None:
+    """A batch of rollouts is made of whole groups of as many prompts as fit; TRL would train on none if there are fewer."""
+    rollouts = config.processes * config.batch_size * (config.steps_per_generation or config.gradient_accumulation)
+    if prompts < (needed := rollouts // config.num_generations):
+        raise InputError(
+            f"{prompts} prompts are fewer than the {needed} of one batch of {rollouts} rollouts ({config.num_generations} each); "
+            f"lower batch_size to {prompts * config.num_generations} or less, or add prompts"
+        )
 
 
 def _check_context(model: Any, config: Config) -> None:

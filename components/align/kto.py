@@ -57,12 +57,14 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
     from components.training.labels import labelled_rows
     from components.training.pairs import dataset
     from components.training.policy import fit, load_policy, save_policy
+    from components.training.rows import longest
 
     model, tokenizer = load_policy(config, inputs.model, stage)
     files = {split: inputs.split(split) for split in config.splits()}
-    rows, too_long = labelled_rows(tokenizer, files, config.max_length, stage.seed)
+    limit = longest(model, config.max_length)
+    rows, too_long = labelled_rows(tokenizer, files, limit, stage.seed)
     if too_long:
-        stage.events.warning(f"{too_long} of {too_long + len(rows)} rows are longer than {config.max_length} tokens: left out")
+        stage.events.warning(f"{too_long} of {too_long + len(rows)} rows are longer than {limit} tokens: left out")
     liked = sum(bool(row["label"]) for row in rows)
     full = config.makes(inputs.model.adapter is not None) == "model"
     desirable, undesirable = weights(config, liked, len(rows) - liked)

@@ -42,12 +42,14 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
     from components.models.load import load_tokenizer
     from components.training.pairs import conversational_pairs, dataset
     from components.training.policy import fit, save_full
+    from components.training.rows import longest
 
     tokenizer = load_tokenizer(inputs.model.base)
     model = _classifier(config, inputs, stage, tokenizer)
-    pairs, too_long = conversational_pairs(tokenizer, inputs.split("preference"), config.max_length)
+    limit = longest(model, config.max_length)
+    pairs, too_long = conversational_pairs(tokenizer, inputs.split("preference"), limit)
     if too_long:
-        stage.events.warning(f"{too_long} of {too_long + len(pairs)} pairs are longer than {config.max_length} tokens: left out")
+        stage.events.warning(f"{too_long} of {too_long + len(pairs)} pairs are longer than {limit} tokens: left out")
     arguments = RewardConfig(**trainer_arguments(config, stage, len(pairs)), max_length=None)
     trainer = RewardTrainer(model=model, args=arguments, train_dataset=dataset(pairs), processing_class=tokenizer)
     model = fit(trainer, stage)
@@ -55,7 +57,7 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
     save_full(merged, tokenizer, stage.out / "model")
     metrics: dict[str, Any] = {"pairs": len(pairs), "left_out": too_long, "steps": trainer.state.global_step}
     if inputs.data is not None and inputs.data.splits.get("heldout") and inputs.data.splits["heldout"].kind == "preference":
-        held, _ = conversational_pairs(tokenizer, inputs.split("heldout"), config.max_length)
+        held, _ = conversational_pairs(tokenizer, inputs.split("heldout"), limit)
         metrics["heldout"] = _pair_accuracy(merged, tokenizer, held)
     stage.save_metrics(metrics)
 

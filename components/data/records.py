@@ -212,6 +212,11 @@ def _check_messages(messages: Any, number: int, path: Path) -> None:
         raise InputError(f"{place(number, path)}: 'messages' has nothing before the answer; put the user's message there")
     if all(message["role"] != "assistant" for message in messages):
         raise InputError(f"{place(number, path)} has no message of role 'assistant'; nothing in it would be trained on")
+    if (role := messages[-1]["role"]) != "assistant":
+        raise InputError(
+            f"{place(number, path)}: 'messages.{len(messages) - 1}', the last one, is of role {role!r}; the last answer is what is "
+            "trained on, so take out what stands behind it"
+        )
 
 
 def _check_turns(messages: Any, name: str, kind: RecordKind, number: int, path: Path) -> None:

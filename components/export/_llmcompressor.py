@@ -14,6 +14,7 @@ from pydantic import Field
 from components.artifacts import Inputs, ModelRef
 from components.config import MethodConfig
 from components.errors import InputError
+from components.models.precision import HEADS
 from components.stage import Stage
 
 SAMPLE = 64
@@ -66,14 +67,15 @@ def check_group_size(model_folder: Any, group_size: int) -> None:
     Raises:
         InputError: naming the widths and the largest group size that fits.
     """
-    import json
     import math
 
-    config = json.loads((model_folder / "config.json").read_bytes())
-    config = config.get("text_config", config)
-    hidden = config["hidden_size"]
-    heads = config["num_attention_heads"] * (config.get("head_dim") or hidden // config["num_attention_heads"])
-    widths = sorted({hidden, heads, config["intermediate_size"]})
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(model_folder, local_files_only=True)
+    with torch.device("meta"):
+        modules = dict(AutoModelForCausalLM.from_config(config).named_modules())
+    widths = sorted({m.in_features for name, m in modules.items() if isinstance(m, torch.nn.Linear) and name not in HEADS})
     if any(width % group_size for width in widths):
         fits = math.gcd(*widths)
         raise InputError(

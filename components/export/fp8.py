@@ -7,6 +7,7 @@ from typing import Literal
 from components.artifacts import Inputs
 from components.config import MethodConfig
 from components.export._llmcompressor import export
+from components.models.precision import HEADS
 from components.stage import Stage
 
 
@@ -24,4 +25,4 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
     """Writes the FP8 model."""
     from llmcompressor.modifiers.quantization import QuantizationModifier
 
-    export(None, inputs, stage, QuantizationModifier(targets="Linear", scheme="FP8_DYNAMIC", ignore=["lm_head"]))
+    export(None, inputs, stage, QuantizationModifier(targets="Linear", scheme="FP8_DYNAMIC", ignore=list(HEADS)))

@@ -6,6 +6,7 @@ from typing import Literal
 
 from components.artifacts import Inputs
 from components.export._llmcompressor import Calibrated, check_group_size, export
+from components.models.precision import HEADS
 from components.stage import Stage
 
 
@@ -26,4 +27,4 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
     grouped = dict(strategy="group", group_size=config.group_size) if config.group_size else dict(strategy="channel")
     weights = QuantizationArgs(num_bits=4, type="int", symmetric=True, **grouped)
     scheme = QuantizationScheme(targets=["Linear"], weights=weights)
-    export(config, inputs, stage, GPTQModifier(config_groups={"group_0": scheme}, ignore=["lm_head"]))
+    export(config, inputs, stage, GPTQModifier(config_groups={"group_0": scheme}, ignore=list(HEADS)))

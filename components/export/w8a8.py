@@ -6,6 +6,7 @@ from typing import Literal
 
 from components.artifacts import Inputs
 from components.export._llmcompressor import Calibrated, export
+from components.models.precision import HEADS
 from components.stage import Stage
 
 
@@ -19,4 +20,4 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
     """Writes the W8A8 model."""
     from llmcompressor.modifiers.quantization import GPTQModifier
 
-    export(config, inputs, stage, GPTQModifier(targets="Linear", scheme="W8A8", ignore=["lm_head"]))
+    export(config, inputs, stage, GPTQModifier(targets="Linear", scheme="W8A8", ignore=list(HEADS)))

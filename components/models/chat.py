@@ -6,7 +6,6 @@ The template is part of the model folder (``chat_template.jinja``), so whoever l
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import Any
 
 from components.errors import InputError
@@ -29,13 +28,13 @@ Message = dict[str, str]
 
 
 def choose_template(tokenizer: Any, setting: str, eos_token: str | None = None) -> None:
-    """Gives a tokenizer its chat template: ``auto`` (its own, else ``plain``), ``plain``, or a Jinja file.
+    """Gives a tokenizer its chat template: ``auto`` (its own, else ``plain``), ``plain``, or a template's text.
 
     Args:
         eos_token: ends answers in place of the tokenizer's own end token.
 
     Raises:
-        InputError: if the file is missing, or the tokenizer doesn't know the end token or has none.
+        InputError: if the tokenizer doesn't know the end token or has none.
     """
     if eos_token is not None:
         if eos_token not in tokenizer.get_vocab():
@@ -47,12 +46,8 @@ def choose_template(tokenizer: Any, setting: str, eos_token: str | None = None) 
         raise InputError("the tokenizer has no eos_token, so answers could never end; add one to tokenizer_config.json")
     if setting == "auto":
         tokenizer.chat_template = tokenizer.chat_template or PLAIN
-    elif setting == "plain":
-        tokenizer.chat_template = PLAIN
-    elif (path := Path(setting)).is_file():
-        tokenizer.chat_template = path.read_text(encoding="utf-8")
     else:
-        raise InputError(f"model.chat_template={setting!r} is neither 'auto' nor 'plain' nor a file")
+        tokenizer.chat_template = PLAIN if setting == "plain" else setting
 
 
 def template_hash(tokenizer: Any) -> str:
@@ -62,7 +57,22 @@ def template_hash(tokenizer: Any) -> str:
 
 def prompt_ids(tokenizer: Any, messages: list[Message]) -> list[int]:
     """Token ids of a conversation up to where the assistant's answer begins."""
-    ids: list[int] = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+    return rendered_ids(tokenizer, messages, add_generation_prompt=True)
+
+
+def rendered_ids(tokenizer: Any, messages: list[Message], **settings: Any) -> list[int]:
+    """Token ids of a conversation, rendered by the template.
+
+    Raises:
+        InputError: if the template refuses it: many refuse some roles, or some orders of them.
+    """
+    from jinja2 import TemplateError
+
+    try:
+        ids: list[int] = tokenizer.apply_chat_template(messages, return_dict=False, **settings)
+    except (TemplateError, TypeError) as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise InputError(f"the model's chat template refuses a conversation of {roles}: {str(error)[:300]}") from error
     return ids
 
 

@@ -12,6 +12,7 @@ from components.errors import InputError
 
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 INDEX = "model.safetensors.index.json"
+ADAPTER = "adapter_config.json"
 _LARGEST_HEADER = 100_000_000  # safetensors' own limit
 _AGAIN = "copy it again from where the model came from"
 
@@ -25,6 +26,8 @@ def check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise InputError(f"model folder {folder} doesn't exist")
     config_file = folder / "config.json"
+    if (folder / ADAPTER).is_file():
+        _refuse_adapter(folder, config_file.is_file())
     if not config_file.is_file():
         raise InputError(f"{folder} is no model: it has no config.json (expected a folder in Hugging Face layout)")
     for file in [config_file, folder / "tokenizer_config.json", folder / "generation_config.json"]:
@@ -37,6 +40,17 @@ def check_folder(folder: Path) -> None:
     _check_tokenizer(folder, _embedding_rows(folder, _weights(folder)))
 
 
+def _refuse_adapter(folder: Path, whole: bool) -> None:
+    """Refuses what transformers loads otherwise: the base that the adapter's config names, whatever weights lie beside it."""
+    if whole:
+        raise InputError(f"{folder} holds a model and an adapter ({ADAPTER}); move the adapter's files away, or merge them first")
+    base = _read_json(folder / ADAPTER).get("base_model_name_or_path")
+    raise InputError(
+        f"{folder} is an adapter, no whole model: it belongs on {base or 'a base that it does not name'}; "
+        "merge it (peft's merge_and_unload, then save_pretrained with the tokenizer) and give that folder"
+    )
+
+
 def _weights(folder: Path) -> list[Path]:
     """The files with weights, all of which are there."""
     weights = sorted(folder.glob("*.safetensors"))
@@ -47,7 +61,9 @@ def _weights(folder: Path) -> list[Path]:
                 f"{folder} has its weights as pickle ({pickled[0]}), which can run any code when loaded; "
                 "convert it with transformers' save_pretrained (writes safetensors) on a machine that trusts it"
             )
-        raise InputError(f"{folder} is no model: it has no *.safetensors")
+        raise InputError(
+            f"{folder} is no model: it has no *.safetensors; weights as pickle (.bin, .pt) aren't taken: they can run any code"
+        )
     index = folder / INDEX
     if index.is_file() and not (folder / "model.safetensors").is_file():
         parts = _read_json(index).get("weight_map")

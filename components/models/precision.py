@@ -16,6 +16,8 @@ from components.errors import InputError
 
 Width = Literal[2, 3, 4, 8, 16]
 FULL = 16
+HEADS = ("lm_head", "embed_out")
+"""Modules that make the logits, by the names that architectures give them: never adapted, never quantized."""
 GROUP = 64
 BLOCKS_4BIT = (64, 32)
 """Multiples that the input and output width of a layer have to be of, for bitsandbytes' 4-bit kernels to pack it."""
@@ -112,7 +114,7 @@ def pack(model: Any, bits: Sequence[int], target: Path) -> None:
         )
         for width, size in kinds
     }
-    ignore = ["lm_head", *(name for name, (_, width) in modules.items() if width == FULL)]
+    ignore = [*HEADS, *(name for name, (_, width) in modules.items() if width == FULL)]
     apply_quantization_config(model, QuantizationConfig(config_groups=groups, ignore=ignore, format="pack-quantized"))
     for module, width in modules.values():
         if width != FULL:

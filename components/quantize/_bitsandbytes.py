@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.artifacts import Inputs
+from components.artifacts import Inputs, ModelRef
 from components.errors import InputError
-from components.models.precision import BLOCKS_4BIT, packs_4bit
+from components.models.precision import BLOCKS_4BIT, HEADS, packs_4bit
 from components.quantize._measure import SPLITS, measured, refuse_quantized
 from components.stage import Stage
 
@@ -37,7 +37,7 @@ def quantize(inputs: Inputs, stage: Stage, **settings: Any) -> None:
     model: Any = AutoModelForCausalLM.from_pretrained(
         folder,
         dtype=compute,
-        quantization_config=BitsAndBytesConfig(llm_int8_skip_modules=["lm_head", *left_out], **settings),
+        quantization_config=BitsAndBytesConfig(llm_int8_skip_modules=[*HEADS, *left_out], **settings),
         device_map=stage.device,
         use_safetensors=True,
         local_files_only=True,
@@ -45,7 +45,8 @@ def quantize(inputs: Inputs, stage: Stage, **settings: Any) -> None:
     target = stage.out / "model"
     model.save_pretrained(str(target))
     load_tokenizer(folder).save_pretrained(str(target))
-    stage.save_metrics({"left_out": left_out, **measured(reference, tokenizer, model.eval(), inputs, target)})
+    reloaded, _ = load_model(ModelRef(target, None, ""), stage.device)  # as every later stage computes with it
+    stage.save_metrics({"left_out": left_out, **measured(reference, tokenizer, reloaded, inputs, target)})
 
 
 def _left_out(model: Any, four_bit: bool) -> list[str]:
@@ -56,7 +57,11 @@ def _left_out(model: Any, four_bit: bool) -> list[str]:
     """
     import torch
 
-    linear = {n: m for n, m in model.named_modules() if isinstance(m, torch.nn.Linear) and n != "lm_head"}
+    linear = {n: m for n, m in model.named_modules() if type(m) is torch.nn.Linear and n not in HEADS}  # as bitsandbytes takes them
+    if not linear:
+        raise InputError(
+            f"bitsandbytes can quantize no layer of {type(model).__name__}: none is a plain linear one; take out 'quantize:'"
+        )
     odd = sorted(n for n, m in linear.items() if not packs_4bit(m)) if four_bit else []
     if len(odd) == len(linear):
         widths = sorted({(m.in_features, m.out_features) for m in linear.values()})

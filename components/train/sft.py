@@ -39,15 +39,16 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
     from trl import SFTConfig, SFTTrainer
 
     from components.training.policy import fit, load_policy, save_policy
-    from components.training.rows import marked, sft_rows
+    from components.training.rows import longest, marked, sft_rows
 
     if inputs.choice is not None and config.adapter is not None:
         chosen = config.adapter.model_copy(update={"ranks": inputs.choice.ranks})
         config = config.model_copy(update={"adapter": chosen})
     model, tokenizer = load_policy(config, inputs.model, stage)
-    rows, too_long = sft_rows(tokenizer, inputs.split("sft"), config.max_length)
+    limit = longest(model, config.max_length)
+    rows, too_long = sft_rows(tokenizer, inputs.split("sft"), limit)
     if too_long:
-        stage.events.warning(f"{too_long} of {too_long + len(rows)} rows are longer than {config.max_length} tokens: left out")
+        stage.events.warning(f"{too_long} of {too_long + len(rows)} rows are longer than {limit} tokens: left out")
     for row in rows[:3]:
         stage.events.text("row as the model sees it", marked(tokenizer, row))
     arguments = SFTConfig(**trainer_arguments(config, stage, len(rows)), max_length=None, packing=False, completion_only_loss=True)

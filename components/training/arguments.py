@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -65,6 +66,7 @@ def trainer_arguments(config: TrainConfig, stage: Stage, total_rows: int) -> dic
     """Keyword arguments of ``TrainingArguments`` and its descendants."""
     cpu = stage.device == "cpu"
     steps = planned_steps(config, total_rows)
+    window = min(config.logging_every, steps)  # of a training shorter than a window the loss is told, too
     return dict(
         output_dir=str(stage.work),
         learning_rate=config.lr,
@@ -76,10 +78,10 @@ def trainer_arguments(config: TrainConfig, stage: Stage, total_rows: int) -> dic
         warmup_steps=round(config.warmup * steps),
         weight_decay=config.weight_decay,
         max_grad_norm=config.max_grad_norm,
-        logging_steps=config.logging_every,
+        logging_steps=window,
         logging_nan_inf_filter=False,
         save_strategy="steps",
-        save_steps=-(-config.checkpoint_every // config.logging_every) * config.logging_every,
+        save_steps=-(-config.checkpoint_every // window) * window,
         save_total_limit=2,
         seed=stage.seed,
         data_seed=stage.seed,
@@ -97,4 +99,4 @@ def planned_steps(config: TrainConfig, total_rows: int) -> int:
     if config.max_steps is not None:
         return config.max_steps
     batches = -(-total_rows // (config.batch_size * config.processes))
-    return max(1, int(config.epochs * max(1, batches // config.gradient_accumulation)))
+    return math.ceil(config.epochs * max(1, -(-batches // config.gradient_accumulation)))

@@ -29,7 +29,10 @@ def conversational_pairs(tokenizer: Any, file: Path, max_length: int) -> tuple[l
         else:
             pairs.append(pair)
     if not pairs:
-        raise InputError(f"every pair of {file.name} is longer than max_length={max_length} tokens; raise it or shorten the rows")
+        raise InputError(
+            f"every pair of {file.name} is longer than max_length={max_length} tokens; "
+            "raise it (the model's context permitting) or shorten the rows"
+        )
     return pairs, too_long
 
 

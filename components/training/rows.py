@@ -9,7 +9,7 @@ from typing import Any
 
 from components.data.records import read
 from components.errors import InputError
-from components.models.chat import as_messages, prompt_ids
+from components.models.chat import as_messages, prompt_ids, rendered_ids
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,12 @@ class Row:
 
     input_ids: list[int]
     completion_mask: list[int]
+
+
+def longest(model: Any, max_length: int) -> int:
+    """Tokens that a row may have: ``max_length``, and no more than the model has positions for."""
+    context: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return min(max_length, context or max_length)
 
 
 def sft_rows(tokenizer: Any, file: Path, max_length: int) -> tuple[list[Row], int]:
@@ -34,7 +40,10 @@ def sft_rows(tokenizer: Any, file: Path, max_length: int) -> tuple[list[Row], in
         else:
             rows.append(row)
     if not rows:
-        raise InputError(f"every row of {file.name} is longer than max_length={max_length} tokens; raise it or shorten the rows")
+        raise InputError(
+            f"every row of {file.name} is longer than max_length={max_length} tokens; "
+            "raise it (the model's context permitting) or shorten the rows"
+        )
     return rows, too_long
 
 
@@ -44,8 +53,10 @@ def sft_row(tokenizer: Any, record: dict[str, Any], place: str) -> Row:
     Tokens that the template puts behind the end of the answer (a newline, say) are cut: the answer ends there.
     """
     prompt, completion = as_messages(record)
-    start = prompt_ids(tokenizer, prompt)
-    whole: list[int] = tokenizer.apply_chat_template(prompt + completion, return_dict=False)
+    try:
+        start, whole = prompt_ids(tokenizer, prompt), rendered_ids(tokenizer, prompt + completion)
+    except InputError as error:
+        raise InputError(f"{place}: {error}") from error
     if whole[: len(start)] != start:
         raise InputError(
             f"{place}: the chat template renders the prompt differently when an answer follows, so the model would be asked "

@@ -120,6 +120,15 @@ def test_a_split_changes_the_stages_that_read_it(split: str, stages: list[str]) 
     assert changed(data=other) == stages
 
 
+def test_another_text_of_a_template_file_changes_all_stages(tmp_path: Path) -> None:
+    file, found = tmp_path / "chat.jinja", []
+    for text in ("{{ messages[0]['content'] }}", "{{ messages[-1]['content'] }}"):
+        file.write_text(text)
+        found.append(keys(f"model.chat_template={file}"))
+    assert all(found[0][name] != found[1][name] for name in NODES)
+    assert recipe.load(str(TINY), [f"model.chat_template={file}"]).model.chat_template == text
+
+
 def test_held_out_rows_train_nothing() -> None:
     other = replace(DATA, splits={**DATA.splits, "heldout": replace(DATA.splits["heldout"], sha256="other")})
     before, after = keys("quantize=null"), keys("quantize=null", data=other)
@@ -139,11 +148,38 @@ def test_leaving_out_quantization_merges_onto_the_base() -> None:
     assert built.models["grpo"] == graph.ModelSource("base", "grpo")
 
 
+def test_where_nothing_is_trained_the_quantized_model_is_what_counts() -> None:
+    built = graph.build(recipe.load(str(TINY), ["sft=null", "align=[]"]))
+    assert [node.name for node in built.nodes if node.section != "export"] == [
+        "base", "evaluate.base", "quantize", "evaluate.quantize", "merge", "evaluate.export",
+    ]  # fmt: skip
+    assert built.final == "quantize"
+
+
 def test_full_fine_tuning_hands_on_whole_models() -> None:
     built = graph.build(recipe.load(str(TINY), ["quantize=null", "sft.adapter={method: full}"]))
     assert built.models["sft"] == graph.ModelSource("sft")
     assert built.models["dpo"] == graph.ModelSource("dpo")
     assert built.node("grpo").models["model"] == graph.ModelSource("dpo")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["align.0.adapter={method: lora}"], r"dpo\.adapter=lora: the model has an adapter already when dpo begins; leave it out"),
+        (["align.1.adapter={method: full}"], r"grpo\.adapter=full: the model has an adapter already"),
+        (["sft.adapter={method: full}"], "sft would train all weights of a quantized model.* give sft an adapter"),
+        (["sft=null"], "dpo would train all weights of a quantized model.* give dpo an adapter"),
+    ],
+)
+def test_what_a_later_stage_would_refuse_is_refused_before_the_first(overrides: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        graph.build(recipe.load(str(TINY), overrides))
+
+
+def test_without_sft_the_first_alignment_brings_the_adapter() -> None:
+    built = graph.build(recipe.load(str(TINY), ["sft=null", "align.0.adapter={method: lora}"]))
+    assert built.models["grpo"] == graph.ModelSource("quantize", "grpo")
 
 
 def test_a_reward_model_stands_beside_the_policy() -> None:

@@ -169,7 +169,7 @@ def test_line_separators_inside_strings_are_fine_and_a_row_without_a_trained_tok
     assert "every row of sft.jsonl is longer than 4 tokens" in error
     code, error = lapidar("plan", recipe, "model.chat_template=missing.jinja")
     assert code == 2
-    assert "model.chat_template='missing.jinja' is neither 'auto' nor 'plain' nor a file" in error
+    assert "model.chat_template='missing.jinja': is neither 'auto' nor 'plain' nor a file" in error
     code, error = lapidar("plan", f"{recipe}", "align=[{method: dpo}]", "sft=null")
     assert code == 2
     assert "the dataset has no split 'preference', only sft" in error

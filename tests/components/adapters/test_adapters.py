@@ -114,3 +114,28 @@ def test_ranks_that_fit_no_model(model: Any, ranks: tuple[int, ...]) -> None:
         lora.apply(lora.Config(ranks=ranks), model)
     with pytest.raises(ValidationError, match="layers and ranks both choose layers"):
         lora.Config(ranks=ranks, layers=(0, 1))
+
+
+def test_a_pattern_that_is_none_is_refused_before_anything_runs() -> None:
+    with pytest.raises(ValidationError, match="isn't a regular expression: missing \\), unterminated subpattern"):
+        lora.Config(target_modules="(")
+
+
+def test_other_architectures_name_layers_and_head_otherwise() -> None:
+    import torch
+    from transformers import FalconConfig, FalconForCausalLM, GPTNeoXConfig, GPTNeoXForCausalLM
+
+    shape = {"vocab_size": 40, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    with torch.device("meta"):
+        neox, falcon = GPTNeoXForCausalLM(GPTNeoXConfig(intermediate_size=32, **shape)), FalconForCausalLM(FalconConfig(**shape))
+    modules = {"attention.query_key_value", "attention.dense", "mlp.dense_h_to_4h", "mlp.dense_4h_to_h"}
+    assert adapted(lora.apply(lora.Config(), neox)) == expected(modules)
+    names = [name for name, _ in lora.apply(lora.Config(layers=(1, 1)), falcon).named_parameters() if "lora_A" in name]
+    assert names
+    assert all(".h.1." in name for name in names)
+
+
+def test_a_pattern_without_a_module_in_the_layers(model: Any) -> None:
+    config = lora.Config(target_modules=r"model\.layers\.0\..*", layers=(1, 1))
+    with pytest.raises(InputError, match="has no module in the layers 1 to 1"):
+        lora.apply(config, model)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,3 +117,19 @@ def test_equal_runs_make_equal_bytes(
     first, second = (run(method, {**settings, "lr": 1e-3}, tiny_sft, tiny_data, new_stage()).out for _ in range(2))
     for name in ("adapter/adapter_model.safetensors", "metrics.json"):
         assert (first / name).read_bytes() == (second / name).read_bytes()
+
+
+def test_rollouts_are_drawn_from_the_policy_alone(
+    tiny_llama: Path, tiny_data: DatasetRef, new_stage: Callable[..., Stage], tmp_path: Path
+) -> None:
+    """What a model's folder says of how it is to be sampled isn't the policy, and is still there behind GRPO."""
+    odd = shutil.copytree(tiny_llama, tmp_path / "odd")
+    settings = json.loads((odd / "generation_config.json").read_bytes())
+    settings |= {"do_sample": True, "top_k": 3, "min_p": 0.5, "no_repeat_ngram_size": 1, "suppress_tokens": list(range(3, 300))}
+    (odd / "generation_config.json").write_text(json.dumps(settings))
+    plain, other = (run(grpo, {**GRPO, "lr": 1e-3}, ModelRef(base, None, ""), tiny_data, new_stage()) for base in (tiny_llama, odd))
+    assert logged(other, "reward") == logged(plain, "reward")
+    weights = "model/model.safetensors"
+    assert (other.out / weights).read_bytes() == (plain.out / weights).read_bytes()
+    kept = json.loads((other.out / "model" / "generation_config.json").read_bytes())
+    assert (kept["no_repeat_ngram_size"], kept["top_k"]) == (1, 3)

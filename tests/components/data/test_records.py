@@ -47,6 +47,11 @@ def test_missing_field_names_row_file_field_and_what_the_kind_needs(tmp_path: Pa
         ("text", ["a"], "row 1 of x.jsonl is a list (['a']); expected a JSON object"),
         ("sft", {"messages": []}, "row 1 of x.jsonl: 'messages' is a list ([]), expected a list of role and content"),
         ("sft", {"messages": [{"role": "user", "content": "a"}]}, "has no message of role 'assistant'"),
+        (
+            "sft",
+            {"messages": [{"role": r, "content": "a"} for r in ("user", "assistant", "user")]},
+            "row 1 of x.jsonl: 'messages.2', the last one, is of role 'user'; the last answer is what is trained on",
+        ),
         ("sft", {"messages": [{"role": "bot", "content": "a"}]}, "'messages.0.role' is 'bot'; expected one of system, user"),
         ("sft", {"messages": [{"role": "user"}]}, "has no text in 'messages.0.content'"),
         ("preference", {**GOOD, "prompt": []}, "'prompt' is a list ([]), expected a list of role and content"),

@@ -98,3 +98,16 @@ def test_a_group_that_does_not_fit_names_what_does(export: Callable[..., Stage],
         InputError, match=r"group_size=128 doesn't divide the layers' input widths \[64, 128\]; use a divisor of 64, or 0"
     ):
         export("gptq", tiny_data, group_size=128)
+
+
+def test_groups_are_checked_whatever_the_architecture_calls_its_widths(tmp_path: Path) -> None:
+    from transformers import FalconConfig
+
+    from components.export._llmcompressor import check_group_size
+
+    FalconConfig(vocab_size=40, hidden_size=64, num_hidden_layers=1, num_attention_heads=4, ffn_hidden_size=160).save_pretrained(
+        str(tmp_path)
+    )
+    check_group_size(tmp_path, 32)
+    with pytest.raises(InputError, match=r"group_size=64 doesn't divide the layers' input widths \[64, 160\]; use a divisor of 32"):
+        check_group_size(tmp_path, 64)

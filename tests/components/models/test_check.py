@@ -126,3 +126,14 @@ def test_a_model_is_never_filled_with_random_weights(damage: Damage, said: str, 
     check_folder(folder)
     with pytest.raises(InputError, match=said):
         load_model(ModelRef(folder, None, ""))
+
+
+def test_an_adapter_is_no_base(tiny_llama: Path, tiny_sft: ModelRef, tmp_path: Path) -> None:
+    """Beside a whole model, too: transformers would load another base, the one that the adapter's config names."""
+    assert tiny_sft.adapter is not None
+    with pytest.raises(InputError, match="is an adapter, no whole model: it belongs on a base that it does not name; merge it"):
+        check_folder(tiny_sft.adapter)
+    both = shutil.copytree(tiny_llama, tmp_path / "both")
+    shutil.copy(tiny_sft.adapter / "adapter_config.json", both)
+    with pytest.raises(InputError, match="holds a model and an adapter"):
+        check_folder(both)

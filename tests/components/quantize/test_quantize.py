@@ -134,3 +134,35 @@ def test_the_real_model_quantizes(quantize: Any, stories260k: Path, new_stage: C
     assert metrics["loss"] < metrics["reference_loss"] + 0.1
     model, _ = load_model(ModelRef(folder, None, ""), trainable=True)
     assert keep_weight_layout(model) > 0
+
+
+def test_layers_of_another_kind_are_not_left_alone_in_silence(
+    quantize: Callable[..., tuple[Path, dict[str, Any]]], tiny_llama: Path, tmp_path: Path
+) -> None:
+    """Falcon's linear layers are a class of their own, which bitsandbytes passes over."""
+    from transformers import FalconConfig, FalconForCausalLM
+
+    from components.models.load import load_tokenizer
+
+    config = FalconConfig(vocab_size=320, hidden_size=64, num_hidden_layers=1, num_attention_heads=4)
+    FalconForCausalLM(config).save_pretrained(str(tmp_path / "falcon"))
+    load_tokenizer(tiny_llama).save_pretrained(str(tmp_path / "falcon"))
+    with pytest.raises(InputError, match="bitsandbytes can quantize no layer of FalconForCausalLM"):
+        quantize(tmp_path / "falcon", "nf4")
+
+
+def test_what_is_measured_is_what_was_stored(
+    quantize: Callable[..., tuple[Path, dict[str, Any]]], tiny_llama: Path, tiny_data: DatasetRef
+) -> None:
+    """To the last digit, also on a CPU with AVX512-BF16, where bitsandbytes repacks a model that wasn't protected."""
+    from components.models.compare import compare
+    from components.models.probes import rendered
+
+    folder, found = quantize(tiny_llama, "nf4")
+    (reference, tokenizer), (model, _) = (load_model(ModelRef(place, None, "")) for place in (tiny_llama, folder))
+    rows = [
+        row
+        for name, kind in (("sft", "sft"), ("heldout", "prompts"))
+        for row in rendered(tokenizer, tiny_data.file(name), kind, 64)
+    ]
+    assert compare(reference, model, rows).kl == found["kl"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +12,11 @@ import pytest
 
 from components import events
 from components.adapters.lora import Config as LoraConfig
-from components.align import grpo
+from components.align import dpo, grpo
 from components.artifacts import DatasetRef, Inputs, ModelRef
 from components.errors import InputError, StageFailed
 from components.models.load import load_tokenizer
-from components.rewards import exact_answer, length
+from components.rewards import exact_answer, length, required_words
 from components.rewards import format as format_reward
 from components.stage import Stage
 from components.train import sft
@@ -61,7 +62,8 @@ def test_rows_longer_than_allowed_are_counted_and_all_of_them_are_too_many(
     (warning,) = said(stage, "warning")
     assert warning["message"].endswith("of 40 rows are longer than 90 tokens: left out")
     with pytest.raises(
-        InputError, match=r"every row of sft\.jsonl is longer than max_length=5 tokens; raise it or shorten the rows"
+        InputError,
+        match=r"every row of sft\.jsonl is longer than max_length=5 tokens; raise it",
     ):
         sft.run(sft.Config(max_length=5, **SFT), Inputs(tiny_data, {"model": tiny_nf4}), new_stage())
 
@@ -124,3 +126,67 @@ def test_prompts_and_answers_have_to_fit_the_context(
 def test_a_second_adapter_is_refused(tiny_sft: ModelRef, tiny_data: DatasetRef, new_stage: Callable[..., Stage]) -> None:
     with pytest.raises(InputError, match=r"sft\.adapter: the model has an adapter already; leave it out"):
         sft.run(sft.Config(**SFT), Inputs(tiny_data, {"model": tiny_sft}), new_stage())
+
+
+def test_a_conversation_that_the_template_refuses_is_named(
+    tiny_llama: Path, tiny_data: DatasetRef, new_stage: Callable[..., Stage], tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_llama, tmp_path / "model")
+    tokenizer = load_tokenizer(folder)
+    tokenizer.chat_template = "{{ raise_exception('no such role here') }}"
+    tokenizer.save_pretrained(str(folder))
+    said = "row 1 of sft.jsonl: the model's chat template refuses a conversation of user: no such role here"
+    with pytest.raises(InputError, match=said):
+        sft.run(sft.Config(**SFT), Inputs(tiny_data, {"model": ModelRef(folder, None, "")}), new_stage())
+
+
+def test_a_training_shorter_than_a_logging_window_tells_its_loss(
+    tiny_sft: ModelRef, tiny_data: DatasetRef, new_stage: Callable[..., Stage]
+) -> None:
+    stage = new_stage()
+    config = grpo.Config(rewards=[length.Config(least=3, most=5, slack=12)], **{**GRPO, "logging_every": 10})
+    grpo.run(config, Inputs(tiny_data, {"model": tiny_sft}), stage)
+    assert [event["step"] for event in said(stage, "metric") if event["name"] == "loss"] == [4]
+
+
+def test_fewer_prompts_than_one_batch_of_rollouts(
+    tiny_sft: ModelRef, tiny_data: DatasetRef, new_stage: Callable[..., Stage]
+) -> None:
+    config = grpo.Config(rewards=[length.Config()], **{**GRPO, "batch_size": 100})
+    message = r"24 prompts are fewer than the 25 of one batch of 100 rollouts \(4 each\); lower batch_size to 96 or less"
+    with pytest.raises(InputError, match=message):
+        grpo.run(config, Inputs(tiny_data, {"model": tiny_sft}), new_stage())
+
+
+@pytest.mark.parametrize("scale", ["group", "batch", "none"])
+def test_equal_rewards_are_equal_whatever_rounding_makes_of_them(
+    tiny_sft: ModelRef, tiny_data: DatasetRef, new_stage: Callable[..., Stage], scale: str
+) -> None:
+    """TRL takes the mean of eight rewards of 0.7 for another number; and two rewards of one method are told apart."""
+    stage, text = new_stage(), [format_reward.Config(pattern=pattern, weight=0.35) for pattern in (".*", "(?s).*")]
+    config = grpo.Config(rewards=text, **{**GRPO, "num_generations": 8}, scale_rewards=scale)
+    grpo.run(config, Inputs(tiny_data, {"model": tiny_sft}), stage)
+    assert len([e for e in said(stage, "warning") if "in 100 % of the groups all rewards were equal" in e["message"]]) == 2
+    assert json.loads((stage.out / "metrics.json").read_bytes())["equal_groups"] == 1
+    assert {e["name"] for e in said(stage, "metric")} >= {"rewards/format/mean", "rewards/format.2/mean"}
+
+
+def test_a_reward_that_needs_what_the_rows_lack(tiny_sft: ModelRef, tiny_data: DatasetRef, new_stage: Callable[..., Stage]) -> None:
+    stage, config = new_stage(), grpo.Config(rewards=[required_words.Config()], **GRPO)
+    with pytest.raises(InputError, match=r"prompt row '.*' has words=None; reward required_words needs a list of words"):
+        grpo.run(config, Inputs(tiny_data, {"model": tiny_sft}), stage)
+    assert said(stage, "progress") == []
+
+
+def test_rows_longer_than_the_context_are_left_out(
+    tiny_llama: Path, tiny_data: DatasetRef, new_stage: Callable[..., Stage], tmp_path: Path
+) -> None:
+    """The model has no positions for what stands behind it, whatever ``max_length`` allows."""
+    folder = shutil.copytree(tiny_llama, tmp_path / "model")
+    config = json.loads((folder / "config.json").read_bytes())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 90}))
+    for method, settings in ((sft, SFT), (dpo, {**SFT, "adapter": LoraConfig(r=4)})):
+        stage = new_stage()
+        method.run(method.Config(**settings), Inputs(tiny_data, {"model": ModelRef(folder, None, "")}), stage)
+        (warning,) = said(stage, "warning")
+        assert warning["message"].endswith("are longer than 90 tokens: left out")
