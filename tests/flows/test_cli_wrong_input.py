@@ -206,6 +206,31 @@ def test_a_home_that_cannot_be_written(lapidar: Cli, monkeypatch: pytest.MonkeyP
         assert "can't be written (Not a directory); choose a folder of your own with LAPIDAR_HOME=/path" in error
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("THREADS", "many", "LAPIDAR_THREADS='many': input should be a valid integer"),
+        ("THREADS", "0", "LAPIDAR_THREADS='0': input should be greater than or equal to 1"),
+        ("DEVICE", "gpu", "LAPIDAR_DEVICE='gpu': input should be 'auto', 'cpu' or 'cuda'"),
+    ],
+)
+def test_variables_of_another_kind(lapidar: Cli, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
+    monkeypatch.setenv(f"LAPIDAR_{name}", value)
+    for command in (["run", str(TINY)], ["plan", str(TINY)], ["models", "list"], ["up"]):
+        code, error = lapidar(*command)
+        assert (code, said in error) == (2, True), error
+        assert error.endswith("set it otherwise or unset it\n")
+
+
+def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOME", "THREADS", "DEVICE", "STORE", "TRACKING_URI"):
+        monkeypatch.setenv(f"LAPIDAR_{name}", "")
+    settings = Settings()
+    assert settings.root == tmp_path / ".lapidar"  # not the folder that one works in
+    assert (settings.threads, settings.device, settings.store, settings.tracking_uri) == (None, "auto", None, None)
+
+
 def test_a_second_run_in_the_same_home(lapidar: Cli, home: Path) -> None:
     Settings(home=home).prepare()
     with (home / "lock").open("a+") as other:
