@@ -116,7 +116,7 @@ class Run:
         self.peak_rss_mb = self.memory.stop()
         try:
             content = self.outcome = report.build(self)
-            (self.folder / "report.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            local_services.write(self.folder / "report.json", content)
             self.tracker.artifact("report.json", self.folder / "report.json")
             self._headline(content)
             self.tracker.end(status="finished" if error is None else "failed", seconds=self.seconds)
@@ -154,7 +154,7 @@ class Run:
         """Notes Prefect's id of this run, so that a later run can close it if this one is killed."""
         self.prefect_id = prefect_id
         content = {"id": self.id, "prefect": prefect_id, "recipe": self.recipe.name}
-        (self.folder / "run.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
+        local_services.write(self.folder / "run.json", content)
         self.tracker.tags({"prefect.run": prefect_id})
 
     def look_up(self) -> bool:
@@ -217,5 +217,6 @@ def killed_runs(settings: Settings, living: str) -> list[dict[str, Any]]:
     found = []
     for file in sorted(settings.runs.glob("*/run.json")):
         if file.parent.name != living and not (file.parent / "report.json").exists():
-            found.append({**json.loads(file.read_bytes()), "folder": str(file.parent)})
+            with suppress(ValueError):  # a full disk has left it empty: nobody knows Prefect's run
+                found.append({**json.loads(file.read_bytes()), "folder": str(file.parent)})
     return found
