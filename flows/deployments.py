@@ -35,7 +35,7 @@ _TAG = "lapidar"
 _POLL = timedelta(minutes=5)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _SIZES = {86400: "d", 3600: "h", 60: "m", 1: "s"}
-_LEAST = timedelta(seconds=5)
+_LEAST, _MOST = timedelta(seconds=5), timedelta(days=365)
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,19 @@ def interval(text: str) -> timedelta:
     """An interval written as ``90s``, ``15m``, ``6h`` or ``1d``.
 
     Raises:
-        InputError: if it is written in another way, or too short.
+        InputError: if it is written in another way, too short, or too long.
     """
     match = re.fullmatch(r"(\d+)([smhd])", text.strip())
     if match is None:
         raise InputError(f"--every {text!r} isn't an interval; write a whole number and a unit: 90s, 15m, 6h, 1d")
-    found = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    try:
+        found = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    except OverflowError:
+        found = timedelta.max
     if found < _LEAST:
         raise InputError(f"--every {text!r} is too short; the least is {_LEAST.seconds}s")
+    if found > _MOST:
+        raise InputError(f"--every {text!r} is too long; the most is {_MOST.days}d")
     return found
 
 

@@ -25,7 +25,7 @@ def test_intervals(text: str, seconds: int) -> None:
     assert deployments.interval(text).total_seconds() == seconds
 
 
-@pytest.mark.parametrize("text", ["", "5", "s", "1.5h", "-3m", "5 w", "0s", "4s"])
+@pytest.mark.parametrize("text", ["", "5", "s", "1.5h", "-3m", "5 w", "0s", "4s", "366d", "99999999999d"])
 def test_intervals_that_are_none(text: str) -> None:
     with pytest.raises(InputError, match="--every"):
         deployments.interval(text)
