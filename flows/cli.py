@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import logging
 import sys
+from contextlib import suppress
 
 import typer
 from typer._click.exceptions import ClickException  # typer brings a click of its own and doesn't export its errors
@@ -39,6 +40,9 @@ def main() -> None:
     """Entry point: runs the command and turns errors into messages and exit codes."""
     logging.raiseExceptions = False  # a log that can't be written (a full disk) isn't worth a stack on the terminal
     as_json = "--json" in sys.argv[1:]
+    if as_json and sys.stdout is None:
+        print("lapidar: --json has nowhere to write: standard output is closed", file=sys.stderr)
+        sys.exit(2)
     if as_json:
         output.only_json()
     code = _run(as_json)
@@ -81,7 +85,8 @@ def _unexpected(as_json: bool, error: Exception) -> int:
 def _fail(as_json: bool, kind: str, message: str) -> None:
     print(f"lapidar: {message}", file=sys.stderr)
     if as_json:
-        output.error(kind, message)
+        with suppress(OSError):  # a disk may be full that standard output goes to
+            output.error(kind, message)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -266,6 +267,17 @@ def test_data_that_its_dvc_file_does_not_name(lapidar: Cli) -> None:
         assert "data.dvc names" in error
         assert "`dvc checkout data.dvc` brings those files back" in error
     assert Path("data/sft.jsonl").read_bytes() == changed
+
+
+@pytest.mark.parametrize(
+    ("where", "said"), [(">&-", "--json has nowhere to write: standard output is closed"), (">/dev/full", "the disk is full")]
+)
+def test_a_document_that_has_nowhere_to_go(tmp_path: Path, where: str, said: str) -> None:
+    command = f"{sys.executable} -m flows.cli plan {TINY} --json {where}"
+    environment = os.environ | {"LAPIDAR_HOME": str(tmp_path / "home"), "PYTHONPATH": str(TINY.parents[2])}
+    done = subprocess.run(["bash", "-c", command], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_help_imports_nothing_heavy() -> None:
