@@ -98,9 +98,11 @@ class Settings(BaseSettings):
             probe.write_bytes(b"")
             probe.unlink()
         except OSError as error:
-            raise InputError(
-                f"LAPIDAR_HOME={self.root} can't be written ({error.strerror}); choose a folder of your own with LAPIDAR_HOME=/path"
-            ) from error
+            raise InputError(self.unwritable(error)) from error
+
+    def unwritable(self, error: OSError) -> str:
+        """The sentence about a home that refuses to be written."""
+        return f"LAPIDAR_HOME={self.root} can't be written ({error.strerror}); choose a folder of your own with LAPIDAR_HOME=/path"
 
 
 def device_class(settings: Settings) -> str:

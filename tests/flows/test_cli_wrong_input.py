@@ -201,7 +201,7 @@ def test_folders_that_are_no_model(lapidar: Cli, tiny_llama: Path, tmp_path: Pat
 
 def test_a_home_that_cannot_be_written(lapidar: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAPIDAR_HOME", str(Path(write("", "file")) / "home"))
-    for command in (["run", str(TINY)], ["data", "build", str(TINY)], ["up"]):
+    for command in (["run", str(TINY)], ["data", "build", str(TINY)], ["up"], ["down"], ["audit"]):
         code, error = lapidar(*command)
         assert code == 2
         assert "can't be written (Not a directory); choose a folder of your own with LAPIDAR_HOME=/path" in error
