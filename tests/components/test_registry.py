@@ -67,6 +67,21 @@ def test_the_same_digest_twice_is_one_version(registry: Registry, home: Settings
     assert len(connection_models(home)) == 1
 
 
+def test_a_home_that_was_moved_has_its_versions_and_puts_new_ones_beside_them(
+    registry: Registry, home: Settings, tmp_path: Path
+) -> None:
+    before = registered(registry, tmp_path)
+    moved = Settings(home=home.root.rename(tmp_path / "moved's home"))
+    after = Registry(moved)
+    shown = after.show("models:/tiny/1")
+    assert shown["evidence"] == json.loads(json.dumps(evidence().to_dict()))
+    assert after.download("models:/tiny@candidate", tmp_path / "copy").is_dir()
+    assert after.resolve("models:/tiny/1").location != before.location
+    assert registered(after, tmp_path).version == "1"
+    assert registered(after, tmp_path, "d2").version == "2"
+    assert not home.root.exists(), "it went on writing where the home was"
+
+
 def connection_models(home: Settings) -> list[Any]:
     connection = mlflow_client.connect(home, None, "lapidar")
     return list(connection.client.search_logged_models([connection.experiment_id]))
