@@ -25,6 +25,7 @@ from flows.cli_recipes import recipes
 from flows.cli_serving import serving
 from flows.cli_versions import versions
 
+_INTERRUPTED = 130  # what typer makes of Ctrl-C
 _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 
 app = typer.Typer(
@@ -57,6 +58,8 @@ def main() -> None:
 def _run(as_json: bool) -> int:
     try:
         code = app(standalone_mode=False)
+        if code == _INTERRUPTED:
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except ClickException as error:
         error.show(sys.stderr)
