@@ -241,13 +241,21 @@ class Deployments:
 
 
 def _cron(when: When) -> Any | None:
-    """Prefect's schedule of a cron expression."""
+    """Prefect's schedule of a cron expression. Prefect takes one whose day never comes, and then only its server's log says so."""
+    from prefect._vendor.croniter.croniter import croniter
     from prefect.schedules import Cron
 
+    if when.cron is None:
+        return None
     try:
-        return Cron(when.cron, timezone="UTC") if when.cron is not None else None
+        schedule = Cron(when.cron, timezone="UTC")
     except ValueError as error:
         raise InputError(f'--cron {when.cron!r} isn\'t a cron expression; write five fields, e.g. "0 3 * * *"') from error
+    try:
+        croniter(when.cron).get_next()  # type: ignore[no-untyped-call]
+    except ValueError as error:
+        raise InputError(f"--cron {when.cron!r} names a day that never comes; correct its day or its month") from error
+    return schedule
 
 
 def _client() -> SyncPrefectClient:

@@ -31,6 +31,16 @@ def test_intervals_that_are_none(text: str) -> None:
         deployments.interval(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("0 3 31 2 *", "names a day that never comes"), ("0 3 * *", "isn't a cron expression"), ("", "isn't a cron expression")],
+)
+def test_crons_that_are_none(text: str, said: str) -> None:
+    assert deployments._cron(deployments.When("0 3 29 2 *")) is not None
+    with pytest.raises(InputError, match=said):
+        deployments._cron(deployments.When(text))
+
+
 @pytest.fixture(scope="module")
 def up(new_home: Callable[[str], Any]) -> Iterator[Any]:
     """A home whose services run."""
