@@ -76,6 +76,7 @@ class Run:
         self.recipe, self.graph = recipe, graph.build(recipe)
         selection = stages.select(self.graph, start, until)
         self.nodes, self.forced = selection.nodes, selection.forced
+        self.verifies = recipe.register_ is not None and selection.verifies
         self.registers = recipe.register_ is not None and selection.whole
         self.store = Store(self.settings.stages, self.settings.store)
         self.id = f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
