@@ -136,15 +136,22 @@ def follow_home(settings: Settings) -> None:
     """Sets the addresses in the home's own database to where the home is now, if it was moved or copied: they are whole ones.
 
     Call before anybody else opens the database.
+
+    Raises:
+        LapidarError: if the file is no database.
     """
     file, artifacts = settings.services / "mlflow.db", (settings.services / "artifacts").as_uri()
     if not file.exists():
         return
     with closing(sqlite3.connect(file)) as database, database:
-        if not database.execute("SELECT 1 FROM sqlite_master WHERE name = 'model_versions'").fetchone():
-            return  # MLflow hasn't made its tables yet
+        try:
+            made = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'model_versions'").fetchone()
+        except sqlite3.DatabaseError as error:
+            raise LapidarError(
+                f"{file} can't be read ({error}); put a copy of it back, or start anew with another LAPIDAR_HOME"
+            ) from error
         query = "SELECT artifact_location FROM experiments WHERE artifact_location LIKE 'file:///%/services/artifacts'"
-        for (before,) in database.execute(query).fetchall():
+        for (before,) in database.execute(query).fetchall() if made else []:
             if before == artifacts:
                 continue
             for table, column in _ADDRESSES:

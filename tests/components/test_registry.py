@@ -82,6 +82,15 @@ def test_a_home_that_was_moved_has_its_versions_and_puts_new_ones_beside_them(
     assert not home.root.exists(), "it went on writing where the home was"
 
 
+def test_a_database_that_is_none_is_named(home: Settings) -> None:
+    home.services.mkdir(parents=True, exist_ok=True)
+    for file in home.services.glob("mlflow.db*"):
+        file.unlink()
+    (home.services / "mlflow.db").write_bytes(b"no database at all" * 99)
+    with pytest.raises(LapidarError, match=r"mlflow.db can't be read \(file is not a database\)"):
+        Registry(home).list_versions()
+
+
 def connection_models(home: Settings) -> list[Any]:
     connection = mlflow_client.connect(home, None, "lapidar")
     return list(connection.client.search_logged_models([connection.experiment_id]))
