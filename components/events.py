@@ -7,6 +7,7 @@ Other kinds: ``progress`` (done, total), ``warning`` (message), ``text`` (name, 
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ class EventWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        cut_torn_line(path)
         self._file = path.open("a", encoding="utf-8", buffering=1)
 
     def metric(self, name: str, value: float, step: int) -> None:
@@ -46,14 +48,35 @@ class EventWriter:
 
 
 def read(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """Whole events from byte ``offset`` on, and the offset behind the last whole line (a torn line stays unread)."""
+    """Whole events from byte ``offset`` on, and the offset behind the last whole line (a torn line stays unread).
+
+    A line that is no event, because the disk was full or is failing, is told as a warning in its place.
+    """
     if not path.exists():
         return [], offset
     with path.open("rb") as file:
         file.seek(offset)
         chunk = file.read()
     whole = chunk[: chunk.rfind(b"\n") + 1]
-    return [json.loads(line) for line in whole.split(b"\n") if line], offset + len(whole)
+    return [_event(line, path) for line in whole.split(b"\n") if line], offset + len(whole)
+
+
+def _event(line: bytes, path: Path) -> dict[str, Any]:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        event = None
+    if isinstance(event, dict) and "kind" in event:
+        return event
+    return {"kind": "warning", "message": f"a damaged line of {path} is passed over: {line[:40]!r}"}
+
+
+def cut_torn_line(path: Path) -> None:
+    """A writer that was killed in the middle of a line, or had no room for it, leaves a tail that would spoil the next line."""
+    content = path.read_bytes() if path.exists() else b""
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
 
 
 def metrics(path: Path) -> Iterator[dict[str, Any]]:

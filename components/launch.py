@@ -13,12 +13,14 @@ import multiprocessing
 import os
 import resource
 import shutil
+import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -101,7 +103,7 @@ def warm_up() -> None:
     """Starts the warm parent now, so that its imports overlap with other work. Costs nothing if it runs already."""
     context = _context()
     process = context.Process(target=_nothing)
-    with main_hidden():
+    with main_hidden(), _ctrl_c_blocked():
         process.start()
 
 
@@ -151,7 +153,7 @@ def run(job: Job, on_events: Callable[[list[dict[str, Any]]], None] | None = Non
 def _start(job: Job, number: int) -> _Child:
     receiver, sender = _context().Pipe(duplex=False)
     process = _context().Process(target=_child, args=(job, number, sender), name=f"lapidar-{job.section}-{job.method}")
-    with main_hidden():
+    with main_hidden(), _ctrl_c_blocked():
         process.start()
     sender.close()
     return _Child(process, receiver)
@@ -183,6 +185,17 @@ def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["components._warm"])
     return context
+
+
+@contextmanager
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Processes that begin meanwhile never hear of Ctrl-C, which a terminal sends to all: this one does, and ends them."""
+    resource_tracker.ensure_running()  # its own start lets the signal through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _nothing() -> None:

@@ -64,7 +64,10 @@ def state(settings: Settings) -> dict[str, Any]:
 def ports(settings: Settings) -> dict[str, int]:
     """Ports of the services, chosen once for a home: the usual one if it is free, else any."""
     file = settings.services / "ports.json"
-    known: dict[str, int] = json.loads(file.read_bytes()) if file.exists() else {}
+    try:
+        known: dict[str, int] = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        known = {}
     if missing := [name for name in PORTS if name not in known]:
         settings.services.mkdir(parents=True, exist_ok=True)
         known |= {name: free_port(PORTS[name]) for name in missing}

@@ -12,6 +12,7 @@ import sqlite3
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +23,13 @@ from components.settings import Settings
 Result = TypeVar("Result")
 _HISTORIES = "/api/2.0/mlflow/metrics/get-history-bulk-interval"
 _MOST_OF_SEVERAL = 2500  # points a run; MLflow gives no more in that answer, and of more than these every n-th
+_ADDRESSES = [
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
+    ("model_versions", "storage_location"),
+]
 _REFUSED = {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"}
 
 
@@ -115,12 +123,40 @@ def connect(settings: Settings, uri: str | None, experiment: str) -> Connection:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two processes that both make MLflow's tables would fail
         if address.startswith("sqlite:///"):
             _switch_wal_on(Path(address.removeprefix("sqlite:///")))
+            follow_home(settings)
         client = MlflowClient(tracking_uri=address, registry_uri=address)
         found = client.get_experiment_by_name(experiment)
         if found is not None and found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
         experiment_id = found.experiment_id if found else _create_experiment(client, experiment, artifacts)
     return Connection(client, address, experiment_id)
+
+
+def follow_home(settings: Settings) -> None:
+    """Sets the addresses in the home's own database to where the home is now, if it was moved or copied: they are whole ones.
+
+    Call before anybody else opens the database.
+
+    Raises:
+        LapidarError: if the file is no database.
+    """
+    file, artifacts = settings.services / "mlflow.db", (settings.services / "artifacts").as_uri()
+    if not file.exists():
+        return
+    with closing(sqlite3.connect(file)) as database, database:
+        try:
+            made = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'model_versions'").fetchone()
+        except sqlite3.DatabaseError as error:
+            raise LapidarError(
+                f"{file} can't be read ({error}); put a copy of it back, or start anew with another LAPIDAR_HOME"
+            ) from error
+        query = "SELECT artifact_location FROM experiments WHERE artifact_location LIKE 'file:///%/services/artifacts'"
+        for (before,) in database.execute(query).fetchall() if made else []:
+            if before == artifacts:
+                continue
+            for table, column in _ADDRESSES:
+                moved = f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE substr({column}, 1, ?) = ?"  # noqa: S608
+                database.execute(moved, (artifacts, len(before) + 1, len(before), before))
 
 
 def refused(error: Exception) -> bool:

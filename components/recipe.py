@@ -28,6 +28,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from components.config import Choice, Config, MethodConfig
 from components.errors import InputError
 from components.models.sources.pretrain import Config as PretrainConfig
+from components.spool import flatten
 
 
 class ModelConfig(Config):
@@ -227,9 +228,11 @@ def parse(
         adapt(raw)
     overridden = [apply_override(raw, override) for override in overrides]
     try:
-        return kind.model_validate(raw)
+        recipe = kind.model_validate(raw)
     except ValidationError as error:
         raise InputError("\n".join(_explain(e, raw, node, path, overridden) for e in error.errors())) from error
+    _check_numbers(recipe, raw, node, path, overridden)
+    return recipe
 
 
 def apply_override(raw: dict[str, Any], override: str) -> str:
@@ -287,14 +290,32 @@ def _check_duplicate_keys(node: yaml.Node, path: Path, outside: tuple[yaml.Node,
             _check_duplicate_keys(value, path, outside)
 
 
+def _check_numbers(recipe: Recipe, raw: dict[str, Any], node: yaml.Node, path: Path, overridden: list[str]) -> None:
+    """YAML reads ``yes`` and ``on`` as true, and pydantic true as 1: refuse it where a number is meant."""
+    resolved = flatten(recipe.dump())
+    for dotted, value in flatten(raw).items():
+        if isinstance(value, bool) and isinstance(resolved.get(dotted), (int, float)) and not isinstance(resolved[dotted], bool):
+            loc = tuple(int(part) if part.isdigit() else part for part in dotted.split("."))
+            place = _place(loc, node, path, overridden)
+            raise InputError(
+                f"{place}: {dotted}={value!r}: input should be a number; YAML reads yes, no, on and off as true and false"
+            )
+
+
+def _place(loc: tuple[Any, ...], node: yaml.Node, path: Path, overridden: list[str]) -> str:
+    """Where a key stands: the file's line, or an override that sets it or made it."""
+    dotted = ".".join(str(part) for part in loc)
+    made = not _stands(node, loc) and any(name.startswith(dotted + ".") for name in overridden)
+    if made or any(dotted == name or dotted.startswith(name + ".") for name in overridden):
+        return "override"
+    return f"{path}:{_line(node, loc)}"
+
+
 def _explain(error: Any, raw: dict[str, Any], node: yaml.Node, path: Path, overridden: list[str]) -> str:
     """One sentence for one of pydantic's errors: place, key, value, nearest right key."""
     loc = _without_tags(error["loc"])
     dotted = ".".join(str(part) for part in loc)
-    if any(dotted == name or dotted.startswith(name + ".") for name in overridden):
-        place = "override"
-    else:
-        place = f"{path}:{_line(node, loc)}"
+    place = _place(loc, node, path, overridden)
     kind = error["type"]
     if kind == "extra_forbidden" or error["loc"][-1:] == ("[key]",):
         known = _known_keys(loc[:-1], raw)
@@ -306,8 +327,15 @@ def _explain(error: Any, raw: dict[str, Any], node: yaml.Node, path: Path, overr
         near = get_close_matches(error["ctx"]["tag"], known, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
         return f"{place}: {dotted} has no method {error['ctx']['tag']!r}; {hint}"
+    if kind in ("union_tag_not_found", "model_type") and not isinstance(error["input"], dict):
+        name = "method" if kind == "union_tag_not_found" else next(iter(_known_keys(loc, raw)), "key")
+        return f"{place}: {dotted}={error['input']!r}: expected settings by name, as in {dotted}.{name}=…"
     if kind == "union_tag_not_found":
         return f"{place}: {dotted} names no method; add 'method:'"
+    if kind in ("list_type", "tuple_type") and place == "override" and isinstance(error["input"], dict):
+        return (
+            f"override: {dotted} isn't a list in {path}, so that it has no items to change; give the whole list: '{dotted}=[…, …]'"
+        )
     if kind == "missing":
         return f"{place}: {dotted} is missing"
     message = error["msg"].removeprefix("Value error, ")
@@ -380,6 +408,18 @@ def _config(choice: Choice, method: Any) -> Any:
     from components import methods
 
     return methods.load(choice.section, str(method)).Config
+
+
+def _stands(node: yaml.Node, loc: tuple[Any, ...]) -> bool:
+    """Whether the file itself has a key."""
+    for part in loc:
+        if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+        elif isinstance(node, yaml.MappingNode) and (found := [v for k, v in node.value if k.value == str(part)]):
+            node = found[0]
+        else:
+            return False
+    return True
 
 
 def _line(node: yaml.Node, loc: tuple[Any, ...]) -> int:

@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from components.errors import InputError
 
 
 class Settings(BaseSettings):
-    """Where things are and what machine this is; every field is an environment variable ``LAPIDAR_<NAME>``."""
+    """Where things are and what machine this is; every field is an environment variable ``LAPIDAR_<NAME>``.
 
-    model_config = SettingsConfigDict(env_prefix="LAPIDAR_", frozen=True, extra="ignore")
+    An empty variable is one that isn't set.
+
+    Raises:
+        InputError: if a variable has a value of another kind.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="LAPIDAR_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     home: Path = Field(Path(".lapidar"), description="All local state; deleting it is a full reset.")
     shared: Path = Field(Path("../shared"), description="Real models and data for the recipes that use them.")
@@ -36,6 +42,14 @@ class Settings(BaseSettings):
     database_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in home.")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(None, ge=1, description="Torch threads of a stage; default: all cores.")
+
+    def __init__(self, **given: Any) -> None:
+        try:
+            super().__init__(**given)
+        except ValidationError as error:
+            wrong = [(f"LAPIDAR_{each['loc'][0]}".upper(), each) for each in error.errors()]
+            said = [f"{name}={each['input']!r}: {each['msg'][0].lower()}{each['msg'][1:]}" for name, each in wrong]
+            raise InputError(f"{'; '.join(said)}; set it otherwise or unset it") from error
 
     @cached_property
     def root(self) -> Path:
@@ -84,9 +98,11 @@ class Settings(BaseSettings):
             probe.write_bytes(b"")
             probe.unlink()
         except OSError as error:
-            raise InputError(
-                f"LAPIDAR_HOME={self.root} can't be written ({error.strerror}); choose a folder of your own with LAPIDAR_HOME=/path"
-            ) from error
+            raise InputError(self.unwritable(error)) from error
+
+    def unwritable(self, error: OSError) -> str:
+        """The sentence about a home that refuses to be written."""
+        return f"LAPIDAR_HOME={self.root} can't be written ({error.strerror}); choose a folder of your own with LAPIDAR_HOME=/path"
 
 
 def device_class(settings: Settings) -> str:

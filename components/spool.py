@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from components.events import cut_torn_line
+
 CHUNK_BYTES = 4 << 20
 
 
@@ -55,7 +57,7 @@ class Spool:
             if self._file is None:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 self._file = self.path.open("ab", buffering=0)
-                self._cut_torn_line()
+                cut_torn_line(self.path)
             self._file.write(line)
 
     def read(self, offset: int = 0) -> list[tuple[dict[str, Any], int]]:
@@ -121,13 +123,6 @@ class Spool:
             if self._file is not None:
                 self._file.close()
                 self._file = None
-
-    def _cut_torn_line(self) -> None:
-        """A writer that was killed in the middle of a line leaves a tail that would spoil the next line."""
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(self.path, whole)
 
 
 def flatten(values: Any, prefix: str = "", separator: str = ".") -> dict[str, Any]:

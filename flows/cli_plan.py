@@ -59,11 +59,9 @@ def _inputs(document: Document) -> Iterator[str]:
     yield f"model  {model['source']}{revision}: {size}"
     yield f"device {document['device']}"
     if (found := document["evaluation"]) is not None:
-        least = "none" if found["detectable"] is None else f"{found['detectable']:.3f} or more"
-        yield (
-            f"items  {found['items']:,} held out: differences of {least} between two models are shown in 4 of 5 runs "
-            f"(if one alone is right on {found['disagreement']:.0%} of them)"
-        )
+        least, often = found["detectable"], "between two models in 4 of 5 runs"
+        said = f"too few to show a difference {often}" if least is None else f"they show differences of {least:.3f} or more {often}"
+        yield f"items  {found['items']:,} held out: {said} (if one alone is right on {found['disagreement']:.0%} of them)"
 
 
 def _stages(document: Document) -> Iterator[str]:

@@ -35,7 +35,7 @@ _TAG = "lapidar"
 _POLL = timedelta(minutes=5)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _SIZES = {86400: "d", 3600: "h", 60: "m", 1: "s"}
-_LEAST = timedelta(seconds=5)
+_LEAST, _MOST = timedelta(seconds=5), timedelta(days=365)
 
 
 @dataclass(frozen=True)
@@ -51,14 +51,19 @@ def interval(text: str) -> timedelta:
     """An interval written as ``90s``, ``15m``, ``6h`` or ``1d``.
 
     Raises:
-        InputError: if it is written in another way, or too short.
+        InputError: if it is written in another way, too short, or too long.
     """
     match = re.fullmatch(r"(\d+)([smhd])", text.strip())
     if match is None:
         raise InputError(f"--every {text!r} isn't an interval; write a whole number and a unit: 90s, 15m, 6h, 1d")
-    found = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    try:
+        found = timedelta(**{_UNITS[match[2]]: int(match[1])})
+    except OverflowError:
+        found = timedelta.max
     if found < _LEAST:
         raise InputError(f"--every {text!r} is too short; the least is {_LEAST.seconds}s")
+    if found > _MOST:
+        raise InputError(f"--every {text!r} is too long; the most is {_MOST.days}d")
     return found
 
 
@@ -236,13 +241,21 @@ class Deployments:
 
 
 def _cron(when: When) -> Any | None:
-    """Prefect's schedule of a cron expression."""
+    """Prefect's schedule of a cron expression. Prefect takes one whose day never comes, and then only its server's log says so."""
+    from prefect._vendor.croniter.croniter import croniter
     from prefect.schedules import Cron
 
+    if when.cron is None:
+        return None
     try:
-        return Cron(when.cron, timezone="UTC") if when.cron is not None else None
+        schedule = Cron(when.cron, timezone="UTC")
     except ValueError as error:
         raise InputError(f'--cron {when.cron!r} isn\'t a cron expression; write five fields, e.g. "0 3 * * *"') from error
+    try:
+        croniter(when.cron).get_next()  # type: ignore[no-untyped-call]
+    except ValueError as error:
+        raise InputError(f"--cron {when.cron!r} names a day that never comes; correct its day or its month") from error
+    return schedule
 
 
 def _client() -> SyncPrefectClient:

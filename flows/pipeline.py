@@ -26,9 +26,10 @@ def pipeline(recipe: Recipe, start: str | None = None, until: str | None = None)
         tasks.look_up(run)
         for node in run.nodes:
             tasks.stage(run, node.name)
-        if run.registers:
+        if run.verifies:
             tasks.upload(run)
             tasks.verify(run)
+        if run.registers:
             tasks.register(run)
     publish.whole(run, summary.markdown(run.outcome))
     return run.outcome

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -15,7 +15,6 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
 from components import local_services
-from components.artifacts import Sealed
 from flows import report
 from flows.progress import Status
 
@@ -38,23 +37,23 @@ def harmless(publish: Callable[[], object]) -> None:
         logger.warning("Prefect doesn't show everything of this run: %s", error)
 
 
-def stage(run: Run, step: Step, sealed: Sealed) -> None:
+def stage(run: Run, step: Step, metrics: Mapping[str, Any], output: str) -> None:
     """Summary, table of metrics and link to MLflow of one stage. Called inside the stage's task."""
-    harmless(lambda: _stage(run, step, sealed))
+    harmless(lambda: _stage(run, step, metrics, output))
 
 
-def _stage(run: Run, step: Step, sealed: Sealed) -> None:
+def _stage(run: Run, step: Step, metrics: Mapping[str, Any], output: str) -> None:
     lines = [
         f"## {step.name} ({step.method}): {step.status}",
         f"- run `{run.id}`, recipe `{run.recipe.name}`, {step.seconds:.1f} s",
         f"- key `{step.key}`",
-        f"- digest `{sealed.digest}`",
-        f"- output `{sealed.path}`",
+        f"- digest `{step.digest}`",
+        f"- output `{output}`",
     ]
     create_markdown_artifact("\n".join(lines), key=key(step.name, "summary"))
     if step.status is Status.CACHED:
         return
-    if rows := report.table(sealed.metrics):
+    if rows := report.table(metrics):
         create_table_artifact(rows, key=key(step.name, "metrics"))
     _link(run, step.name)
 

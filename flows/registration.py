@@ -22,11 +22,10 @@ from components.registry import Registry
 from components.store import MANIFEST
 from components.versions import Version
 from flows import provenance, report
+from flows.stages import VERIFY
 
 if TYPE_CHECKING:
     from flows.run import Run, Step
-
-VERIFY = "verify"
 
 
 @dataclass(frozen=True)
@@ -108,8 +107,8 @@ def fetch(run: Run, uploaded: Upload) -> None:
 
 
 def forget(run: Run) -> None:
-    """Removes the copy."""
-    shutil.rmtree(reload_folder(run), ignore_errors=True)
+    """Removes the copy, and those of runs that were killed: only one run at a time is in a home."""
+    shutil.rmtree(reload_folder(run).parent, ignore_errors=True)
 
 
 def register(run: Run, uploaded: Upload) -> tuple[Version, Gate, bool]:

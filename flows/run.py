@@ -76,6 +76,7 @@ class Run:
         self.recipe, self.graph = recipe, graph.build(recipe)
         selection = stages.select(self.graph, start, until)
         self.nodes, self.forced = selection.nodes, selection.forced
+        self.verifies = recipe.register_ is not None and selection.verifies
         self.registers = recipe.register_ is not None and selection.whole
         self.store = Store(self.settings.stages, self.settings.store)
         self.id = f"{recipe.name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
@@ -92,6 +93,8 @@ class Run:
         self.error: BaseException | None = None
         self.outcome: dict[str, Any] = {}
         self.prefect_id: str | None = None
+        self._facts: dict[str, Any] = {}
+        self._tracked: set[str] = set()
         self._aside = ThreadPoolExecutor(1, "lapidar-publish")
 
     def __enter__(self) -> Run:
@@ -104,8 +107,8 @@ class Run:
         (self.folder / "recipe.json").write_text(json.dumps(self.recipe.dump(), indent=1) + "\n", encoding="utf-8")
         self.tracker = Tracker(self.settings, local_services.address(self.settings, "mlflow"), self.id)
         code = provenance.code()
-        tags = {"code.revision": code.revision, "code.clean": code.clean, "lock": code.lock, "run": self.id}
-        self.tracker.start(self.recipe.name, params=self.recipe.dump(), tags=tags)
+        self._facts = {"code.revision": code.revision, "code.clean": code.clean, "lock": code.lock, "run": self.id}
+        self.tracker.start(self.recipe.name, params=self.recipe.dump(), tags=self._facts)
         self.tracker.artifact("recipe.json", self.folder / "recipe.json")
         return self
 
@@ -116,7 +119,7 @@ class Run:
         self.peak_rss_mb = self.memory.stop()
         try:
             content = self.outcome = report.build(self)
-            (self.folder / "report.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            local_services.write(self.folder / "report.json", content)
             self.tracker.artifact("report.json", self.folder / "report.json")
             self._headline(content)
             self.tracker.end(status="finished" if error is None else "failed", seconds=self.seconds)
@@ -154,8 +157,14 @@ class Run:
         """Notes Prefect's id of this run, so that a later run can close it if this one is killed."""
         self.prefect_id = prefect_id
         content = {"id": self.id, "prefect": prefect_id, "recipe": self.recipe.name}
-        (self.folder / "run.json").write_text(json.dumps(content) + "\n", encoding="utf-8")
-        self.tracker.tags({"prefect.run": prefect_id})
+        local_services.write(self.folder / "run.json", content)
+        self._fact("prefect.run", prefect_id)
+
+    def works_on(self, data: DatasetRef) -> None:
+        """The dataset version is there."""
+        self.data = data
+        self.tracker.dataset(data)
+        self._fact("data.md5", data.md5)
 
     def look_up(self) -> bool:
         """Finds what is sealed already; returns whether a stage has to run."""
@@ -167,9 +176,9 @@ class Run:
         given = graph.inputs(node, self.data, self.sealed, self.outside, self.benchmarks)
         return given, graph.key(node, given, self.recipe.seed, self.settings)
 
-    def began(self, name: str, method: str, key: str, config: Mapping[str, Any]) -> None:
-        """A stage starts to run."""
-        self.tracker.start(name, stage=name, params=config, tags={"stage.key": key, "stage.method": method})
+    def began(self, name: str, method: str, key: str | None, config: Mapping[str, Any]) -> None:
+        """A stage starts to run. The data's key is its md5, which nobody knows before they are there."""
+        self._track(name, method, key, config)
         self.listener.started(name, method)
 
     def heard(self, name: str, events: list[dict[str, Any]]) -> None:
@@ -185,12 +194,23 @@ class Run:
     def done(self, step: Step, metrics: Mapping[str, Any], config: Mapping[str, Any] | None = None) -> None:
         """A stage has its output."""
         self.steps.append(step)
-        if step.status is Status.CACHED:
-            self.tracker.start(step.name, stage=step.name, params=config or {}, tags={"stage.key": step.key})
-        self.tracker.tags({"stage.digest": step.digest, "stage.status": step.status}, stage=step.name)
+        if step.name not in self._tracked:
+            self._track(step.name, step.method, step.key, config or {})
+        self.tracker.tags({"stage.key": step.key, "stage.digest": step.digest, "stage.status": step.status}, stage=step.name)
         self.tracker.report(step.name, metrics)
         self.tracker.end(step.name, status="cached" if step.status is Status.CACHED else "ran", seconds=step.seconds)
         self.listener.ended(step.name, step.method, step.status, step.seconds)
+
+    def _fact(self, name: str, value: str) -> None:
+        """Something that the run and every stage that begins from now on carry in the tracker."""
+        self._facts[name] = value
+        self.tracker.tags({name: value})
+
+    def _track(self, name: str, method: str, key: str | None, config: Mapping[str, Any]) -> None:
+        """Begins a stage's nested run, which carries by itself what it was made with."""
+        self._tracked.add(name)
+        tags = {**self._facts, "stage.method": method} | ({"stage.key": key} if key is not None else {})
+        self.tracker.start(name, stage=name, params=config, tags=tags)
 
     def record(self, node: Node, given: Any, seconds: float, peak_rss_mb: float) -> dict[str, Any]:
         """What a sealed output's manifest says about how it was made."""
@@ -217,5 +237,6 @@ def killed_runs(settings: Settings, living: str) -> list[dict[str, Any]]:
     found = []
     for file in sorted(settings.runs.glob("*/run.json")):
         if file.parent.name != living and not (file.parent / "report.json").exists():
-            found.append({**json.loads(file.read_bytes()), "folder": str(file.parent)})
+            with suppress(ValueError):  # a full disk has left it empty: nobody knows Prefect's run
+                found.append({**json.loads(file.read_bytes()), "folder": str(file.parent)})
     return found

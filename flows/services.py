@@ -23,7 +23,7 @@ from typing import Any
 
 import psutil
 
-from components import local_services
+from components import local_services, mlflow_client
 from components.errors import LapidarError
 from components.local_services import ports, running, state
 from components.settings import Settings
@@ -155,6 +155,7 @@ def up(settings: Settings) -> dict[str, Any]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not running(settings):
             end_strays(settings)
+            mlflow_client.follow_home(settings)
             _start_supervisor(settings)
         _wait_healthy(settings)
     return state(settings)

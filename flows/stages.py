@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from components.errors import InputError
 from components.graph import Graph, Node
 
-DATA, REGISTER = "data", "register"
+DATA, VERIFY, REGISTER = "data", "verify", "register"
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,14 @@ class Selection:
     Attributes:
         nodes: stages to go through, in order.
         forced: names of stages that run again even if they are cached.
+        verifies: whether the run goes on to the comparison with the registry's copy.
         whole: whether the run goes on to registration.
 
     """
 
     nodes: tuple[Node, ...]
     forced: frozenset[str]
+    verifies: bool
     whole: bool
 
 
@@ -38,21 +40,23 @@ def select(graph: Graph, start: str | None, until: str | None) -> Selection:
         InputError: if one of them is no stage of the recipe, or ``until`` lies before ``start``.
 
     """
-    names = [DATA, *(node.name for node in graph.nodes), REGISTER]
+    names = [DATA, *(node.name for node in graph.nodes), VERIFY, REGISTER]
     for name in (start, until):
         if name is not None and name not in names:
             raise InputError(f"the recipe has no stage {name!r}; its stages are {', '.join(names)}")
     if start and until and names.index(until) < names.index(start):
         raise InputError(f"--until {until} lies before --from {start}; the stages are {', '.join(names)}")
-    whole = until in (None, REGISTER)
     nodes = graph.nodes if until is None else graph.nodes[: names.index(until)]
-    return Selection(nodes, frozenset(following(graph.nodes, start)), whole)
+    whole = until in (None, REGISTER)
+    return Selection(nodes, frozenset(following(graph.nodes, start)), whole or until == VERIFY, whole)
 
 
-def following(nodes: Iterable[Node], start: str | None) -> set[str]:
-    """A stage and all that depend on it; with ``data`` all stages."""
+def following(nodes: Sequence[Node], start: str | None) -> set[str]:
+    """A stage and all that depend on it; with ``data`` all stages. The comparison at the end depends on whatever makes a model."""
     reached = {start} if start else set()
     for node in nodes:
         if start == DATA or reached.intersection(node.sources):
             reached.add(node.name)
+    if any(node.name in reached and node.section not in ("evaluate", "screen") for node in nodes):
+        reached.add(VERIFY)
     return {name for name in reached if name is not None} - {DATA, REGISTER}

@@ -45,14 +45,20 @@ def begin(run: Run) -> None:
 def dataset(run: Run) -> str:
     """Makes sure that the recipe's dataset version is there; returns its md5."""
     source, began = run.recipe.data, time.perf_counter()
+    config = source.model_dump(mode="json")
     found, status = versions.find(source, run.settings, run.project), Status.CACHED
     if found is None:
-        run.listener.started(DATA, source.method)
-        found, status = versions.ensure(source, run.settings, run.project), Status.RAN
-    run.data = found
-    run.tracker.dataset(found)
+        run.began(DATA, source.method, None, config)
+        try:
+            found, status = versions.ensure(source, run.settings, run.project), Status.RAN
+        except BaseException:
+            run.failed(DATA, source.method, _since(began))
+            raise
+    run.works_on(found)
     rows = {f"rows.{name}": split.rows for name, split in found.splits.items()}
-    run.done(Step(DATA, source.method, found.md5, status, _since(began), found.md5), rows)
+    step = Step(DATA, source.method, found.md5, status, _since(began), found.md5)
+    run.done(step, rows, config)
+    run.aside(lambda: publish.stage(run, step, rows, str(found.path)))
     return found.md5
 
 
@@ -107,7 +113,9 @@ def register(run: Run) -> str:
     }
     run.registration = Registration(shown, gate.to_dict())
     status = Status.CACHED if cached else Status.RAN
-    run.done(Step(REGISTER, "mlflow", version.digest, status, _since(began), version.digest), {})
+    step = Step(REGISTER, "mlflow", version.digest, status, _since(began), version.digest)
+    run.done(step, {}, registration.config(run).model_dump(mode="json"))
+    run.aside(lambda: publish.stage(run, step, {}, version.uri))
     return version.uri
 
 
@@ -125,7 +133,7 @@ def _output(run: Run, node: Node, prepare: Callable[[], None] = lambda: None) ->
     run.sealed[node.name] = sealed
     step = Step(node.name, node.method, key, status, _since(began), sealed.digest)
     run.done(step, sealed.metrics, config)
-    run.aside(lambda: publish.stage(run, step, sealed))
+    run.aside(lambda: publish.stage(run, step, sealed.metrics, str(sealed.path)))
     return sealed.digest
 
 

@@ -123,6 +123,18 @@ def test_wrong_types_and_ranges_name_value_and_place(wrong: Any, old: str, new: 
     assert wrong(old, new) == f"PATH:{line_of(old)}: {message}"
 
 
+def test_a_section_that_only_an_override_has_is_its_fault(wrong: Any) -> None:
+    assert wrong("", "", "foo.bar=3").startswith("override: unknown key 'foo'; known keys are name, seed,")
+    assert wrong("", "", "align.0.rewards.0.method=length").startswith("override: unknown key 'align.0.rewards'; known keys are")
+    assert wrong("quantize: {", "quantise: {", "quantise.method=nf4").startswith(f"PATH:{line_of('quantize: {')}: unknown key")
+
+
+def test_yes_is_no_number(wrong: Any) -> None:
+    said = "input should be a number; YAML reads yes, no, on and off as true and false"
+    assert wrong("lr: 5.0e-3", "lr: on") == f"PATH:{line_of('lr: 5.0e-3')}: sft.lr=True: {said}"
+    assert wrong("least: 3", "least: yes") == f"PATH:{line_of('least: 3')}: align.1.rewards.0.least=True: {said}"
+
+
 def test_settings_that_do_not_fit_each_other(wrong: Any) -> None:
     assert "num_generations=3 doesn't divide the 8 completions" in wrong("num_generations: 4", "num_generations: 3")
     assert "heads must divide hidden_size" in wrong("heads: 2", "heads: 3")
@@ -196,6 +208,16 @@ def test_an_override_can_add_a_section() -> None:
         ("seed", "override 'seed' isn't of the form section.key=value"),
         ("=1", "override '=1' isn't of the form section.key=value"),
         ("seed=[", "override 'seed=[': '[' isn't a YAML value"),
+        ("quantize=int8", "override: quantize='int8': expected settings by name, as in quantize.method=…"),
+        ("register=tiny", "override: register='tiny': expected settings by name, as in register.name=…"),
+        ("register.judge=5", "override: register.judge=5: expected settings by name, as in register.judge.min_kappa=…"),
+        ("align=dpo", "override: align='dpo': input should be a valid list"),
+        (
+            "sft.adapter.layers.0=1",
+            "override: sft.adapter.layers isn't a list in PATH, so that it has no items to change; "
+            "give the whole list: 'sft.adapter.layers=[…, …]'",
+        ),
+        ("sft.lr=yes", "override: sft.lr=True: input should be a number; YAML reads yes, no, on and off as true and false"),
     ],
 )
 def test_wrong_overrides(override: str, message: str, wrong: Any) -> None:

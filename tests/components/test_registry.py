@@ -67,6 +67,30 @@ def test_the_same_digest_twice_is_one_version(registry: Registry, home: Settings
     assert len(connection_models(home)) == 1
 
 
+def test_a_home_that_was_moved_has_its_versions_and_puts_new_ones_beside_them(
+    registry: Registry, home: Settings, tmp_path: Path
+) -> None:
+    before = registered(registry, tmp_path)
+    moved = Settings(home=home.root.rename(tmp_path / "moved's home"))
+    after = Registry(moved)
+    shown = after.show("models:/tiny/1")
+    assert shown["evidence"] == json.loads(json.dumps(evidence().to_dict()))
+    assert after.download("models:/tiny@candidate", tmp_path / "copy").is_dir()
+    assert after.resolve("models:/tiny/1").location != before.location
+    assert registered(after, tmp_path).version == "1"
+    assert registered(after, tmp_path, "d2").version == "2"
+    assert not home.root.exists(), "it went on writing where the home was"
+
+
+def test_a_database_that_is_none_is_named(home: Settings) -> None:
+    home.services.mkdir(parents=True, exist_ok=True)
+    for file in home.services.glob("mlflow.db*"):
+        file.unlink()
+    (home.services / "mlflow.db").write_bytes(b"no database at all" * 99)
+    with pytest.raises(LapidarError, match=r"mlflow.db can't be read \(file is not a database\)"):
+        Registry(home).list_versions()
+
+
 def connection_models(home: Settings) -> list[Any]:
     connection = mlflow_client.connect(home, None, "lapidar")
     return list(connection.client.search_logged_models([connection.experiment_id]))

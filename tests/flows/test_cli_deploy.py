@@ -25,10 +25,20 @@ def test_intervals(text: str, seconds: int) -> None:
     assert deployments.interval(text).total_seconds() == seconds
 
 
-@pytest.mark.parametrize("text", ["", "5", "s", "1.5h", "-3m", "5 w", "0s", "4s"])
+@pytest.mark.parametrize("text", ["", "5", "s", "1.5h", "-3m", "5 w", "0s", "4s", "366d", "99999999999d"])
 def test_intervals_that_are_none(text: str) -> None:
     with pytest.raises(InputError, match="--every"):
         deployments.interval(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("0 3 31 2 *", "names a day that never comes"), ("0 3 * *", "isn't a cron expression"), ("", "isn't a cron expression")],
+)
+def test_crons_that_are_none(text: str, said: str) -> None:
+    assert deployments._cron(deployments.When("0 3 29 2 *")) is not None
+    with pytest.raises(InputError, match=said):
+        deployments._cron(deployments.When(text))
 
 
 @pytest.fixture(scope="module")

@@ -62,6 +62,9 @@ def test_rows_are_shown_before_anything_is_trained(plan: Any, tmp_path: Path) ->
     document = plan()
     assert document["data"]["md5"] == built.ref.md5
     assert document["evaluation"] == {"items": 12, "disagreement": 0.2, "detectable": None}, "twelve items show nothing"
+    assert "items  12 held out: too few to show a difference between two models in 4 of 5 runs" in "\n".join(
+        cli_plan.lines(document)
+    )
     assert plan("data.heldout=600", "data.sft=200")["evaluation"] is None
     assert document["rows"]["split"] == "sft"
     assert (document["rows"]["checked"], document["rows"]["left_out"]) == (40, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -212,10 +213,35 @@ def test_folders_that_are_no_model(lapidar: Cli, tiny_llama: Path, tmp_path: Pat
 
 def test_a_home_that_cannot_be_written(lapidar: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAPIDAR_HOME", str(Path(write("", "file")) / "home"))
-    for command in (["run", str(TINY)], ["data", "build", str(TINY)], ["up"]):
+    for command in (["run", str(TINY)], ["data", "build", str(TINY)], ["up"], ["down"], ["audit"]):
         code, error = lapidar(*command)
         assert code == 2
         assert "can't be written (Not a directory); choose a folder of your own with LAPIDAR_HOME=/path" in error
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("THREADS", "many", "LAPIDAR_THREADS='many': input should be a valid integer"),
+        ("THREADS", "0", "LAPIDAR_THREADS='0': input should be greater than or equal to 1"),
+        ("DEVICE", "gpu", "LAPIDAR_DEVICE='gpu': input should be 'auto', 'cpu' or 'cuda'"),
+    ],
+)
+def test_variables_of_another_kind(lapidar: Cli, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str) -> None:
+    monkeypatch.setenv(f"LAPIDAR_{name}", value)
+    for command in (["run", str(TINY)], ["plan", str(TINY)], ["models", "list"], ["up"]):
+        code, error = lapidar(*command)
+        assert (code, said in error) == (2, True), error
+        assert error.endswith("set it otherwise or unset it\n")
+
+
+def test_an_empty_variable_is_not_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOME", "THREADS", "DEVICE", "STORE", "TRACKING_URI"):
+        monkeypatch.setenv(f"LAPIDAR_{name}", "")
+    settings = Settings()
+    assert settings.root == tmp_path / ".lapidar"  # not the folder that one works in
+    assert (settings.threads, settings.device, settings.store, settings.tracking_uri) == (None, "auto", None, None)
 
 
 def test_a_second_run_in_the_same_home(lapidar: Cli, home: Path) -> None:
@@ -253,6 +279,17 @@ def test_data_that_its_dvc_file_does_not_name(lapidar: Cli) -> None:
         assert "data.dvc names" in error
         assert "`dvc checkout data.dvc` brings those files back" in error
     assert Path("data/sft.jsonl").read_bytes() == changed
+
+
+@pytest.mark.parametrize(
+    ("where", "said"), [(">&-", "--json has nowhere to write: standard output is closed"), (">/dev/full", "the disk is full")]
+)
+def test_a_document_that_has_nowhere_to_go(tmp_path: Path, where: str, said: str) -> None:
+    command = f"{sys.executable} -m flows.cli plan {TINY} --json {where}"
+    environment = os.environ | {"LAPIDAR_HOME": str(tmp_path / "home"), "PYTHONPATH": str(TINY.parents[2])}
+    done = subprocess.run(["bash", "-c", command], env=environment, cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -149,6 +149,7 @@ def test_a_killed_flow_leaves_nothing_behind_and_the_next_one_ends(finished: Fin
         assert said.count(1) == 1, "it began anew instead of going on from its checkpoint"
         assert said[-1] == total
     assert list((home.path / "runs").glob("*/run.json")) == [_current(home.path, ended)]
+    assert not (home.path / "work" / "reload").exists(), "what a kill left of the copy stays for good"
     assert home.left_behind() == []
 
 

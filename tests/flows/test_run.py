@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Any
 
 import pytest
+
+from components import mlflow_client
+from components.settings import Settings
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +51,51 @@ def test_the_report_has_what_is_promised(finished: Finished) -> None:
     assert 0 < report["seconds"] < 300
     assert 200 < report["peak_rss_mb"] < 4096
     assert home.left_behind() == []
+
+
+def test_each_run_in_mlflow_carries_what_it_was_made_with(finished: Finished) -> None:
+    home, report = finished
+    connection = mlflow_client.connect(Settings(home=home.path), None, "lapidar")
+    runs = connection.client.search_runs([connection.experiment_id], f"tags.`lapidar.run_id` = '{report['run']}'")
+    tags = {run.data.tags["lapidar.stage"]: run.data.tags for run in runs}
+    assert set(tags) == {"pipeline", *STAGES}
+    (parent,) = [run.info.run_id for run in runs if run.data.tags["lapidar.stage"] == "pipeline"]
+    for stage, found in tags.items():
+        assert found.get("mlflow.parentRunId") == (None if stage == "pipeline" else parent)
+        assert found["lapidar.prefect.run"] == report["prefect_run"]
+        assert found.keys() >= {"lapidar.code.revision", "lapidar.code.clean", "lapidar.lock"}
+        assert stage == "data" or found["lapidar.data.md5"] == report["data"]["md5"]
+    for step in report["stages"]:
+        found = tags[step["name"]]
+        assert [found[f"lapidar.stage.{part}"] for part in ("key", "method", "status")] == [step["key"], step["method"], "ran"]
+    assert all(run.data.params and run.info.start_time <= run.info.end_time for run in runs)
+    started = {run.data.tags["lapidar.stage"]: run.info.start_time for run in runs}
+    assert sorted(STAGES, key=lambda name: started[name]) == STAGES
+
+
+def test_prefect_shows_a_summary_of_each_stage_its_metrics_and_where_mlflow_has_them(finished: Finished) -> None:
+    home, report = finished
+    with closing(sqlite3.connect(home.path / "services" / "prefect" / "prefect.db")) as database:
+        artifacts = set(database.execute("SELECT key, type FROM artifact").fetchall())
+        tasks = {name for (name,) in database.execute("SELECT name FROM task_run WHERE state_name = 'Completed'").fetchall()}
+    for step in report["stages"]:
+        key = step["name"].replace(".", "-")
+        assert {(f"{key}-summary", "markdown"), (f"{key}-mlflow", "markdown")} <= artifacts
+        assert step["name"] == "register" or (f"{key}-metrics", "table") in artifacts
+        assert step["name"] in ("data", "register") or (f"{key}-progress", "progress") in artifacts
+        assert any(name.startswith(step["name"]) for name in tasks)
+    assert {("tiny-summary", "markdown"), ("tiny-mlflow", "markdown")} <= artifacts
+
+
+def test_until_verify_compares_and_registers_nothing_and_from_it_compares_again(home: Any) -> None:
+    compared = home.run("--until", "verify")
+    assert list(statuses(compared)) == STAGES[:-1]
+    assert (compared["version"], compared["registers"]) == (None, False)
+    assert home.versions() == []
+    again = home.run("--from", "verify")
+    assert [name for name, status in statuses(again).items() if status == "ran"] == ["verify", "register"]
+    assert again["version"]["version"] == "1"
+    assert "isn't reproducible" not in home.said
 
 
 def test_every_copy_from_the_registry_was_compared(finished: Finished) -> None:

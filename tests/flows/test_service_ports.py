@@ -52,6 +52,13 @@ def test_two_homes_that_start_at_once_get_ports_of_their_own(tmp_path: Path) -> 
     assert ports(second) == before  # addresses outlive a stop
 
 
+def test_damaged_ports_are_chosen_anew(tmp_path: Path) -> None:
+    settings = home(tmp_path, "first")
+    (settings.services / "ports.json").write_text('{"prefect": 42')
+    assert ports(settings).keys() == PORTS.keys()
+    assert json.loads((settings.services / "ports.json").read_bytes()) == ports(settings)
+
+
 def test_a_port_that_somebody_else_took_is_given_up(tmp_path: Path) -> None:
     settings = home(tmp_path, "first")
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
