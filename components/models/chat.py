@@ -34,7 +34,7 @@ def choose_template(tokenizer: Any, setting: str, eos_token: str | None = None) 
         eos_token: ends answers in place of the tokenizer's own end token.
 
     Raises:
-        InputError: if the tokenizer doesn't know the end token or has none.
+        InputError: if the tokenizer doesn't know the end token or has none, or the text is no template's.
     """
     if eos_token is not None:
         if eos_token not in tokenizer.get_vocab():
@@ -46,6 +46,8 @@ def choose_template(tokenizer: Any, setting: str, eos_token: str | None = None) 
         raise InputError("the tokenizer has no eos_token, so answers could never end; add one to tokenizer_config.json")
     if setting == "auto":
         tokenizer.chat_template = tokenizer.chat_template or PLAIN
+    elif setting != "plain" and "{" not in setting:
+        raise InputError(f"model.chat_template={setting!r} is neither 'auto' nor 'plain' nor a template's text")
     else:
         tokenizer.chat_template = PLAIN if setting == "plain" else setting
 

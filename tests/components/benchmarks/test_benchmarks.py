@@ -122,18 +122,16 @@ def test_lengths_are_bytes() -> None:
 
 
 @pytest.mark.parametrize("template", ["plain", "chatml"])
-def test_a_completion_is_what_training_sees(tokenizer: Any, template: str, tmp_path: Path) -> None:
+def test_a_completion_is_what_training_sees(tokenizer: Any, template: str) -> None:
     """Prompt and completion together are the rows of training, token for token."""
     from components.models.chat import prompt_ids
     from components.training.rows import sft_row
 
     if template == "chatml":
-        file = tmp_path / "chatml.jinja"
-        file.write_text(
+        template = (
             "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}{{ eos_token }}\n{% endfor %}"
             "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
         )
-        template = str(file)
     choose_template(tokenizer, template)
     prompt, answer = "Tom has 3 apples. How many?", "He has 3."
     row = sft_row(tokenizer, {"prompt": prompt, "completion": answer}, "row 1")
