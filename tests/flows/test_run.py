@@ -223,17 +223,19 @@ def small_home(home: Any) -> Iterator[Any]:
 
 
 def test_a_full_disk_ends_the_run_with_a_sentence_and_keeps_what_is_finished(small_home: Any) -> None:
-    small_home.run("--until", "base")
+    """There is room for Prefect's and MLflow's rows, and none for an adapter of some megabytes."""
+    large = "sft.adapter.r=512"
+    small_home.run(large, "--until", "base")
     with (small_home.path / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
         while True:
             ballast.write(b"\0" * 4096)
-    os.truncate(small_home.path / "ballast", (small_home.path / "ballast").stat().st_size - (600 << 10))
-    process = small_home.start("--until", "sft")
+    os.truncate(small_home.path / "ballast", (small_home.path / "ballast").stat().st_size - (1 << 20))
+    process = small_home.start(large, "--until", "sft")
     process.communicate(timeout=300)
     assert process.returncode == 2, small_home.said
     assert "is full" in small_home.said
     assert "Traceback" not in small_home.said
     (small_home.path / "ballast").unlink()
-    report = small_home.run("--until", "sft")
+    report = small_home.run(large, "--until", "sft")
     assert statuses(report)["base"] == "cached"
     assert statuses(report)["sft"] == "ran"
