@@ -20,7 +20,7 @@ import re
 from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -28,7 +28,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from components.config import Choice, Config, MethodConfig
 from components.errors import InputError
 from components.models.sources.pretrain import Config as PretrainConfig
-from components.spool import flatten
+from components.recipe_mistakes import Written, check_duplicate_keys
 
 
 class ModelConfig(Config):
@@ -223,15 +223,16 @@ def parse(
         raise InputError(f"{path} is nested too deep; a recipe has a handful of levels") from error
     if node is None or not isinstance(raw, dict):
         raise InputError(f"{path} holds no recipe: expected 'name:', 'data:', … at the top level")
-    _check_duplicate_keys(node, path)
+    check_duplicate_keys(node, path)
     if adapt is not None:
         adapt(raw)
     overridden = [apply_override(raw, override) for override in overrides]
+    written = Written(Recipe, raw, node, path, overridden)
     try:
         recipe = kind.model_validate(raw)
     except ValidationError as error:
-        raise InputError("\n".join(_explain(e, raw, node, path, overridden) for e in error.errors())) from error
-    _check_numbers(recipe, raw, node, path, overridden)
+        raise InputError("\n".join(map(written.explain, error.errors()))) from error
+    written.check_numbers(recipe.dump())
     return recipe
 
 
@@ -270,168 +271,3 @@ def apply_override(raw: dict[str, Any], override: str) -> str:
                 here[index] = {}
             here = here[index]
     return name
-
-
-def _check_duplicate_keys(node: yaml.Node, path: Path, outside: tuple[yaml.Node, ...] = ()) -> None:
-    """YAML silently keeps the last of two equal keys: refuse instead. An alias inside its own anchor would never end."""
-    if node in outside:
-        raise InputError(f"{path}:{node.start_mark.line + 1}: an alias stands inside the anchor that it names; write it out")
-    outside = (*outside, node)
-    if isinstance(node, yaml.MappingNode):
-        seen: dict[str, int] = {}
-        for key, value in node.value:
-            if key.value in seen:
-                line = key.start_mark.line + 1
-                raise InputError(f"{path}:{line}: key {key.value!r} stands twice (first in line {seen[key.value]})")
-            seen[key.value] = key.start_mark.line + 1
-            _check_duplicate_keys(value, path, outside)
-    elif isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            _check_duplicate_keys(value, path, outside)
-
-
-def _check_numbers(recipe: Recipe, raw: dict[str, Any], node: yaml.Node, path: Path, overridden: list[str]) -> None:
-    """YAML reads ``yes`` and ``on`` as true, and pydantic true as 1: refuse it where a number is meant."""
-    resolved = flatten(recipe.dump())
-    for dotted, value in flatten(raw).items():
-        if isinstance(value, bool) and isinstance(resolved.get(dotted), (int, float)) and not isinstance(resolved[dotted], bool):
-            loc = tuple(int(part) if part.isdigit() else part for part in dotted.split("."))
-            place = _place(loc, node, path, overridden)
-            raise InputError(
-                f"{place}: {dotted}={value!r}: input should be a number; YAML reads yes, no, on and off as true and false"
-            )
-
-
-def _place(loc: tuple[Any, ...], node: yaml.Node, path: Path, overridden: list[str]) -> str:
-    """Where a key stands: the file's line, or an override that sets it or made it."""
-    dotted = ".".join(str(part) for part in loc)
-    made = not _stands(node, loc) and any(name.startswith(dotted + ".") for name in overridden)
-    if made or any(dotted == name or dotted.startswith(name + ".") for name in overridden):
-        return "override"
-    return f"{path}:{_line(node, loc)}"
-
-
-def _explain(error: Any, raw: dict[str, Any], node: yaml.Node, path: Path, overridden: list[str]) -> str:
-    """One sentence for one of pydantic's errors: place, key, value, nearest right key."""
-    loc = _without_tags(error["loc"])
-    dotted = ".".join(str(part) for part in loc)
-    place = _place(loc, node, path, overridden)
-    kind = error["type"]
-    if kind == "extra_forbidden" or error["loc"][-1:] == ("[key]",):
-        known = _known_keys(loc[:-1], raw)
-        near = get_close_matches(str(loc[-1]), known, 1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys are {', '.join(known)}"
-        return f"{place}: unknown key {dotted!r}; {hint}"
-    if kind == "union_tag_invalid":
-        known = [part.strip(" '") for part in error["ctx"]["expected_tags"].split(",")]
-        near = get_close_matches(error["ctx"]["tag"], known, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
-        return f"{place}: {dotted} has no method {error['ctx']['tag']!r}; {hint}"
-    if kind in ("union_tag_not_found", "model_type") and not isinstance(error["input"], dict):
-        name = "method" if kind == "union_tag_not_found" else next(iter(_known_keys(loc, raw)), "key")
-        return f"{place}: {dotted}={error['input']!r}: expected settings by name, as in {dotted}.{name}=…"
-    if kind == "union_tag_not_found":
-        return f"{place}: {dotted} names no method; add 'method:'"
-    if kind in ("list_type", "tuple_type") and place == "override" and isinstance(error["input"], dict):
-        return (
-            f"override: {dotted} isn't a list in {path}, so that it has no items to change; give the whole list: '{dotted}=[…, …]'"
-        )
-    if kind == "missing":
-        return f"{place}: {dotted} is missing"
-    message = error["msg"].removeprefix("Value error, ")
-    if isinstance(error["input"], dict) and error["input"]:  # settings that don't go together: the message names them
-        return f"{place}: {dotted}: {message[0].lower()}{message[1:]}"
-    return f"{place}: {dotted}={error['input']!r}: {message[0].lower()}{message[1:]}"
-
-
-def _without_tags(loc: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Drops what pydantic puts into a location: the method names that tag unions, and the mark of a mapping's key."""
-    found, kinds = list[Any](), list[Any]([Recipe])
-    for part in loc:
-        if (choice := _choice(kinds)) is not None:
-            kinds = [_config(choice, part)]
-        elif part != "[key]":
-            found.append(part)
-            kinds = _inside(kinds, part)
-    return tuple(found)
-
-
-def _known_keys(loc: tuple[Any, ...], raw: Any) -> list[str]:
-    """The keys that are allowed where a location without tags leads to."""
-    kinds, here = list[Any]([Recipe]), raw
-    for part in loc:
-        kinds = _inside(kinds, part)
-        inside = part in here if isinstance(here, dict) else isinstance(here, list) and part < len(here)
-        here = here[part] if inside else None
-        if (choice := _choice(kinds)) is not None:
-            method = here.get("method", choice.default) if isinstance(here, dict) else choice.default
-            kinds = [_config(choice, method)] if method is not None else []
-    for kind in kinds:
-        if isinstance(kind, type) and issubclass(kind, Config):
-            return [field.alias or name for name, field in kind.model_fields.items()]
-        if get_origin(kind) is dict:
-            return [str(name) for name in get_args(get_args(kind)[0])]
-    return []
-
-
-def _inside(kinds: list[Any], part: Any) -> list[Any]:
-    """What a part of a value may be."""
-    for kind in kinds:
-        if isinstance(kind, type) and issubclass(kind, Config):
-            field = next((f for n, f in kind.model_fields.items() if part in (n, f.alias)), None)
-            return _kinds(field.annotation, *field.metadata) if field is not None else []
-        if get_origin(kind) is not None:  # of a mapping the last argument says it, of a list or tuple the first
-            return _kinds(get_args(kind)[1 if get_origin(kind) is dict else 0])
-    return []
-
-
-def _kinds(*types: Any) -> list[Any]:
-    """Settings classes, choices of a method, lists and mappings that a field may be."""
-    found, queue = list[Any](), list(types)
-    while queue:
-        item = queue.pop(0)
-        if isinstance(item, Choice) or get_origin(item) in (list, tuple, dict):
-            found.insert(0, item)
-        elif isinstance(item, type) and issubclass(item, Config) and item is not MethodConfig:
-            found.append(item)
-        elif get_origin(item) is not Literal:
-            queue += [*getattr(item, "__args__", ()), *getattr(item, "__metadata__", ())]
-    return found
-
-
-def _choice(kinds: list[Any]) -> Choice | None:
-    return next((kind for kind in kinds if isinstance(kind, Choice)), None)
-
-
-def _config(choice: Choice, method: Any) -> Any:
-    """The Config class of a method's file."""
-    from components import methods
-
-    return methods.load(choice.section, str(method)).Config
-
-
-def _stands(node: yaml.Node, loc: tuple[Any, ...]) -> bool:
-    """Whether the file itself has a key."""
-    for part in loc:
-        if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-        elif isinstance(node, yaml.MappingNode) and (found := [v for k, v in node.value if k.value == str(part)]):
-            node = found[0]
-        else:
-            return False
-    return True
-
-
-def _line(node: yaml.Node, loc: tuple[Any, ...]) -> int:
-    """The line of a key, or of its deepest present parent."""
-    line = node.start_mark.line + 1
-    for part in loc:
-        if isinstance(node, yaml.MappingNode):
-            pair = next(((k, v) for k, v in node.value if k.value == str(part)), None)
-            if pair is None:
-                return line
-            line, node = pair[0].start_mark.line + 1, pair[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-    return line
