@@ -74,12 +74,12 @@ def find(source: MethodConfig, settings: Settings, project: Path) -> DatasetRef 
     source = prepare.pinned(source, settings)
     if _intent(Workspace(project, settings)).exists():
         return None  # a build was killed, or is at work: ``ensure`` finishes it, or waits
-    home, name = _project(source, settings, project), DATA
-    if home is None:
+    if (home := _project(source, settings, project)) is not None:
+        name, known = DATA, home.tracked(DATA)
+    else:
         home, name = Workspace(settings.data, settings), private.name_of(source, settings)
-        if private.tracked(home, name) is None:
-            return None
-    if not (home.root / name).is_dir() or home.tracked(name) is None:
+        known = private.tracked(home, name)
+    if known is None or not (home.root / name).is_dir():
         return None
     return checks.checked(home, name)
 
