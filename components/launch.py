@@ -17,8 +17,8 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -101,10 +101,7 @@ class Outcome:
 
 def warm_up() -> None:
     """Starts the warm parent now, so that its imports overlap with other work. Costs nothing if it runs already."""
-    context = _context()
-    process = context.Process(target=_nothing)
-    with main_hidden(), _ctrl_c_blocked():
-        process.start()
+    _begin(_context().Process(target=_nothing))
 
 
 def cool_down() -> None:
@@ -153,8 +150,7 @@ def run(job: Job, on_events: Callable[[list[dict[str, Any]]], None] | None = Non
 def _start(job: Job, number: int) -> _Child:
     receiver, sender = _context().Pipe(duplex=False)
     process = _context().Process(target=_child, args=(job, number, sender), name=f"lapidar-{job.section}-{job.method}")
-    with main_hidden(), _ctrl_c_blocked():
-        process.start()
+    _begin(process)
     sender.close()
     return _Child(process, receiver)
 
@@ -187,13 +183,13 @@ def _context() -> Any:
     return context
 
 
-@contextmanager
-def _ctrl_c_blocked() -> Iterator[None]:
-    """Processes that begin meanwhile never hear of Ctrl-C, which a terminal sends to all: this one does, and ends them."""
+def _begin(process: Any) -> None:
+    """Starts a process that never hears of Ctrl-C, which a terminal sends to all: this one does, and ends it."""
     resource_tracker.ensure_running()  # its own start lets the signal through again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        yield
+        with main_hidden():
+            process.start()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
