@@ -226,9 +226,8 @@ def work(node: Node, config: Any, rows: Mapping[str, int]) -> float | None:
     if isinstance(config, TrainConfig):
         if config.max_steps is None and not rows.keys() & set(node.splits):
             return None
-        each = config.num_generations * config.num_iterations if node.method == "grpo" else 1  # type: ignore[attr-defined]
         answers = {"preference": 2} if node.method == "kto" else {}  # it takes a pair's answers one by one
-        total = sum(rows.get(split, 0) * answers.get(split, each) for split in (node.splits if answers else node.splits[:1]))
+        total = sum(rows.get(split, 0) * answers.get(split, config.uses) for split in (node.splits if answers else node.splits[:1]))
         return float(planned_steps(config, total) * config.processes * config.batch_size * config.gradient_accumulation)
     if node.section == "evaluate":
         return float(rows["heldout"]) if "heldout" in rows else None

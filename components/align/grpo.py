@@ -55,13 +55,22 @@ class Config(FineTuneConfig):
 
     @model_validator(mode="after")
     def _groups_fit(self) -> Config:
-        rollouts = self.processes * self.batch_size * (self.steps_per_generation or self.gradient_accumulation)
-        if rollouts % self.num_generations:
+        if self.rollouts % self.num_generations:
             raise ValueError(
-                f"num_generations={self.num_generations} doesn't divide the {rollouts} completions of one batch of rollouts "
+                f"num_generations={self.num_generations} doesn't divide the {self.rollouts} completions of one batch of rollouts "
                 "(processes × batch_size × steps_per_generation)"
             )
         return self
+
+    @property
+    def rollouts(self) -> int:
+        """Completions of one batch of rollouts, over all processes."""
+        return self.processes * self.batch_size * (self.steps_per_generation or self.gradient_accumulation)
+
+    @property
+    def uses(self) -> int:
+        """A prompt is answered several times, and each answer trained on so often."""
+        return self.num_generations * self.num_iterations
 
     def splits(self) -> tuple[str, ...]:
         """Reads the prompts with answers."""
@@ -86,7 +95,7 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
     _check_context(model, config)
     _check_batch(len(rows), config)
     arguments = GRPOConfig(
-        **trainer_arguments(config, stage, len(rows) * config.num_generations * config.num_iterations),
+        **trainer_arguments(config, stage, len(rows) * config.uses),
         num_generations=config.num_generations,
         steps_per_generation=config.steps_per_generation,
         num_iterations=config.num_iterations,
@@ -108,7 +117,7 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
     )
-    trainer.add_callback(EqualGroups(stage.events, lambda: _rewards(trainer, config), config.num_generations))
+    trainer.add_callback(EqualGroups(stage.events, lambda: _rewards(trainer), config.num_generations))
     trained = fit(trainer, stage)
     trained.generation_config = own
     save_policy(trained, tokenizer, stage)
@@ -125,10 +134,10 @@ def run(config: Config, inputs: Inputs, stage: Stage) -> None:
     )
 
 
-def _rewards(trainer: Any, config: Config) -> list[float]:
+def _rewards(trainer: Any) -> list[float]:
     """The weighted rewards of the latest rollouts of all processes, group behind group."""
     each = zip(*(trainer._logs["rewards"][name] for name in trainer.reward_func_names), strict=True)
-    weights = [reward.weight for reward in config.rewards]  # type: ignore[attr-defined]
+    weights = trainer.args.reward_weights
     return [math.fsum(weight * value for weight, value in zip(weights, values, strict=True)) for values in each]
 
 
@@ -179,16 +188,17 @@ def _prompts(tokenizer: Any, inputs: Inputs, config: Config) -> tuple[list[dict[
 
 def _check_batch(prompts: int, config: Config) -> None:
     """A batch of rollouts is made of whole groups of as many prompts as fit; TRL would train on none if there are fewer."""
-    rollouts = config.processes * config.batch_size * (config.steps_per_generation or config.gradient_accumulation)
-    if prompts < (needed := rollouts // config.num_generations):
+    if prompts < (needed := config.rollouts // config.num_generations):
         raise InputError(
-            f"{prompts} prompts are fewer than the {needed} of one batch of {rollouts} rollouts ({config.num_generations} each); "
-            f"lower batch_size to {prompts * config.num_generations} or less, or add prompts"
+            f"{prompts} prompts are fewer than the {needed} of one batch of {config.rollouts} rollouts "
+            f"({config.num_generations} each); lower batch_size to {prompts * config.num_generations} or less, or add prompts"
         )
 
 
 def _check_context(model: Any, config: Config) -> None:
-    limit = getattr(model.config, "max_position_embeddings", None)
+    from components.training.rows import context
+
+    limit = context(model)
     if limit is not None and config.max_prompt_length + config.max_completion_length > limit:
         raise InputError(
             f"max_prompt_length={config.max_prompt_length} + max_completion_length={config.max_completion_length} is more than "

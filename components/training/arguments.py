@@ -41,6 +41,11 @@ class TrainConfig(MethodConfig):
     checkpoint_every: int = Field(100, ge=1)
     logging_every: int = Field(10, ge=1)
 
+    @property
+    def uses(self) -> int:
+        """How often an epoch trains on what comes of one row."""
+        return 1
+
 
 class FineTuneConfig(TrainConfig):
     """Settings of a stage that trains an adapter or all weights.

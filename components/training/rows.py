@@ -20,10 +20,15 @@ class Row:
     completion_mask: list[int]
 
 
+def context(model: Any) -> int | None:
+    """Tokens that a model has positions for; None if it has no such limit."""
+    limit: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return limit
+
+
 def longest(model: Any, max_length: int) -> int:
     """Tokens that a row may have: ``max_length``, and no more than the model has positions for."""
-    context: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return min(max_length, context or max_length)
+    return min(max_length, context(model) or max_length)
 
 
 def sft_rows(tokenizer: Any, file: Path, max_length: int) -> tuple[list[Row], int]:

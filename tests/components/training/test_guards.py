@@ -41,9 +41,13 @@ def said(stage: Stage, kind: str) -> list[dict[str, Any]]:
             "{% if messages|length == 1 %}one{% endif %}{% for m in messages %}{{ m['content'] }}{% endfor %}",
             "row 1 of sft.jsonl: the chat template renders the prompt differently when an answer follows",
         ),
+        (
+            "{{ raise_exception('no such role here') }}",
+            "row 1 of sft.jsonl: the model's chat template refuses a conversation of user: no such role here",
+        ),
     ],
 )
-def test_a_template_that_leaves_no_answer_to_train_on(
+def test_a_row_that_a_template_leaves_nothing_to_train_on_is_named(
     tiny_llama: Path, tiny_data: DatasetRef, new_stage: Callable[..., Stage], tmp_path: Path, template: str, message: str
 ) -> None:
     folder = shutil.copytree(tiny_llama, tmp_path / "model")
@@ -126,18 +130,6 @@ def test_prompts_and_answers_have_to_fit_the_context(
 def test_a_second_adapter_is_refused(tiny_sft: ModelRef, tiny_data: DatasetRef, new_stage: Callable[..., Stage]) -> None:
     with pytest.raises(InputError, match=r"sft\.adapter: the model has an adapter already; leave it out"):
         sft.run(sft.Config(**SFT), Inputs(tiny_data, {"model": tiny_sft}), new_stage())
-
-
-def test_a_conversation_that_the_template_refuses_is_named(
-    tiny_llama: Path, tiny_data: DatasetRef, new_stage: Callable[..., Stage], tmp_path: Path
-) -> None:
-    folder = shutil.copytree(tiny_llama, tmp_path / "model")
-    tokenizer = load_tokenizer(folder)
-    tokenizer.chat_template = "{{ raise_exception('no such role here') }}"
-    tokenizer.save_pretrained(str(folder))
-    said = "row 1 of sft.jsonl: the model's chat template refuses a conversation of user: no such role here"
-    with pytest.raises(InputError, match=said):
-        sft.run(sft.Config(**SFT), Inputs(tiny_data, {"model": ModelRef(folder, None, "")}), new_stage())
 
 
 def test_a_training_shorter_than_a_logging_window_tells_its_loss(
